@@ -1,0 +1,1 @@
+//! Admits requests by their token.

@@ -1,0 +1,1 @@
+//! Sends a submission on its way.

@@ -1,0 +1,1 @@
+//! Finds a submission's document.

@@ -1,0 +1,1 @@
+//! Watches requests and counts them.

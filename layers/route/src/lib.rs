@@ -1,0 +1,1 @@
+//! Stamps the target of a request.

@@ -1,0 +1,1 @@
+//! Answers what became of a task.

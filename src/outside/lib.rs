@@ -1,0 +1,1 @@
+//! Reaching out: document URL policy and the one HTTP client.

@@ -1,0 +1,1 @@
+//! The other end: runs a program for each task.
