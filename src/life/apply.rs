@@ -1,0 +1,171 @@
+//! The one place with state rules.
+
+use crate::{Change, Delivery, Fact, Millis, Raised, Report, Source, State, Task};
+
+/// Applies what was learnt to what is known, and says what that changed.
+///
+/// States move forward, but any open state may follow RETRY. A worker's end or a cancel yields to nothing; an end that
+/// we only presume yields once to a worker's own. STARTED (or RECEIVED) after PROGRESS is a new run.
+pub fn apply(task: &mut Task, fact: &Fact, now: Millis) -> Change {
+    let mut change = match fact {
+        Fact::Sent { attempts } => sent(task, *attempts, now),
+        Fact::Claimed => claimed(task, now),
+        Fact::Requeued { due, why } => requeued(task, *due, why, now),
+        Fact::Heard(report) => heard(task, report, now),
+        Fact::Garbled(why) => presume(task, State::Failure, Some(Raised::new("ValueError", why.clone())), why, now),
+        Fact::Refused(why) => presume(task, State::Failure, Some(Raised::new("AMQPError", why.clone())), why, now),
+        Fact::Overdue(why) => presume(task, State::Expired, None, why, now),
+        Fact::Cancelled => cancelled(task, now),
+        Fact::Forgotten => forgotten(task),
+    };
+    if change.settled {
+        change.settled = task.delivery == Delivery::Owned;
+        task.delivery = Delivery::Settled;
+        change.changed |= change.settled;
+    }
+    if change.changed {
+        task.seq += 1;
+    }
+    change
+}
+
+const SETTLED: Change = Change { changed: false, settled: true, due: None, ended: false, revoke: false };
+
+fn sent(task: &mut Task, attempts: u32, now: Millis) -> Change {
+    task.attempts = task.attempts.max(attempts);
+    task.sent.get_or_insert(now);
+    Change { changed: true, ..SETTLED }
+}
+
+fn claimed(task: &mut Task, now: Millis) -> Change {
+    if task.state.is_end() {
+        return SETTLED;
+    }
+    task.attempts += 1;
+    task.sent.get_or_insert(now);
+    task.heard = now;
+    Change { changed: true, ..Change::default() }
+}
+
+fn requeued(task: &mut Task, due: Millis, why: &Raised, now: Millis) -> Change {
+    if task.state.is_end() {
+        return SETTLED;
+    }
+    task.state = State::Retry;
+    task.result = Some(why.to_json());
+    task.run = None;
+    task.current = 0.0;
+    task.heard = now;
+    Change { changed: true, due: Some(due), ..Change::default() }
+}
+
+fn cancelled(task: &mut Task, now: Millis) -> Change {
+    if task.state.is_end() && !task.presumed {
+        return Change::default();
+    }
+    let how = if task.started.is_some() { "terminated" } else { "revoked" };
+    end(task, State::Revoked, Some(Raised::new("TaskRevokedError", how).to_json()), now);
+    Change { changed: true, settled: true, ended: true, revoke: true, due: None }
+}
+
+fn forgotten(task: &mut Task) -> Change {
+    if !task.state.is_end() || (task.state == State::Expired && !task.presumed) {
+        return Change::default();
+    }
+    task.state = State::Expired;
+    task.result = None;
+    task.presumed = false;
+    Change { changed: true, ..SETTLED }
+}
+
+fn presume(task: &mut Task, state: State, why: Option<Raised>, note: &str, now: Millis) -> Change {
+    if task.state.is_end() {
+        return SETTLED;
+    }
+    // An EXPIRED task may still run somewhere: nobody waits for it any more, so the workers are told.
+    let revoke = state == State::Expired;
+    end(task, state, why.map(|why| why.to_json()), now);
+    task.presumed = true;
+    task.note = Some(note.into());
+    Change { changed: true, ended: true, revoke, ..SETTLED }
+}
+
+fn end(task: &mut Task, state: State, result: Option<bytes::Bytes>, now: Millis) {
+    task.state = state;
+    task.result = result;
+    task.presumed = false;
+    task.note = None;
+    task.ended = Some(now);
+}
+
+fn heard(task: &mut Task, report: &Report, now: Millis) -> Change {
+    // Whoever speaks of a task has it, so the broker delivered it; a slot is ours and may have to begin again.
+    let settled = report.source != Source::Slot || report.state.is_end();
+    let delivered = Change { settled, ..Change::default() };
+    if task.state.is_end() {
+        return heard_after_end(task, report, now, delivered);
+    }
+    task.heard = now;
+    if report.state.is_end() {
+        if task.started.is_none() && report.state != State::Revoked {
+            task.started = Some(now);
+        }
+        end(task, report.state.clone(), report.result.clone(), now);
+        return Change { changed: true, ended: true, ..delivered };
+    }
+    if !moves_on(task, report) {
+        return delivered;
+    }
+    if report.state.is_running() {
+        task.started.get_or_insert(now);
+    }
+    if let Some(current) = report.current {
+        task.current = current;
+    }
+    if report.run.is_some() {
+        task.run.clone_from(&report.run);
+    }
+    task.state = report.state.clone();
+    task.result.clone_from(&report.result);
+    Change { changed: true, ..delivered }
+}
+
+fn heard_after_end(task: &mut Task, report: &Report, now: Millis, delivered: Change) -> Change {
+    if task.presumed && report.state.is_end() && report.source != Source::Event {
+        end(task, report.state.clone(), report.result.clone(), now);
+        return Change { changed: true, ended: true, ..delivered };
+    }
+    // A worker that missed the revoke goes on with a cancelled task: it has to be told again.
+    let revoke = task.state == State::Revoked && !report.state.is_end();
+    Change { revoke, ..delivered }
+}
+
+/// Does this report of an open state tell something newer than what is known? Notes a new run where it tells of one.
+fn moves_on(task: &mut Task, report: &Report) -> bool {
+    let again = match (&task.state, &report.state) {
+        (_, State::Pending) => return false,
+        // Events travel beside the results: what they tell counts only before the first result.
+        (known, _) if report.source == Source::Event => return matches!(known, State::Pending | State::Retry),
+        (State::Started, State::Received) => return false,
+        (known, told @ (State::Received | State::Started)) if known == told => task.result != report.result,
+        (State::Progress | State::Other(_), State::Received | State::Started) => true,
+        (_, State::Progress) => {
+            let lower = report.current.is_some_and(|current| current < task.current);
+            match (&task.run, &report.run) {
+                (Some(known), Some(told)) if known != told => true,
+                (Some(_), Some(_)) if lower => return false,
+                _ if lower && report.redelivered => return false,
+                _ => false,
+            }
+        }
+        _ => false,
+    };
+    if again {
+        task.current = 0.0;
+        task.run = None;
+    }
+    if again || (task.runs == 0 && report.state.is_running()) {
+        task.runs += 1;
+    }
+    true
+}

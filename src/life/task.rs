@@ -1,0 +1,200 @@
+//! What is known of a task, and what one can learn about it.
+
+use crate::{Millis, State};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Who has to see that the task reaches a worker. Delivery is not state: settling never writes `state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// We do: its message waits in the outbox.
+    Owned,
+    /// The broker or a worker has it.
+    Settled,
+}
+
+/// One run of a task: a redelivered task is run again, by another host or at another time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The worker's host.
+    pub host: Box<str>,
+    /// When it began, in the worker's own words.
+    pub start: Box<str>,
+}
+
+/// A task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// UUIDv7: time-ordered, so that the store appends.
+    pub id: Uuid,
+    /// The service's name in the configuration.
+    pub service: Arc<str>,
+    /// The owner, as the token said.
+    pub subject: Option<Arc<str>>,
+    /// Where it is.
+    pub state: State,
+    /// JSON. What the worker sent; a [`Raised`] where [`State::is_raised`].
+    pub result: Option<Bytes>,
+    /// Whether it still has to be sent.
+    pub delivery: Delivery,
+    /// Publications (embedded broker: starts) that are not known to have failed.
+    pub attempts: u32,
+    /// The end is only presumed by us, and yields once to a worker's own.
+    pub presumed: bool,
+    /// Why we presume an end, or what else its owner should know.
+    pub note: Option<Box<str>>,
+    /// The run that last told its progress.
+    pub run: Option<Run>,
+    /// How far that run was.
+    pub current: f64,
+    /// How many runs were seen to begin.
+    pub runs: u32,
+    /// Grows with each change.
+    pub seq: u64,
+    /// Accepted.
+    pub submitted: Millis,
+    /// Confirmed by the broker.
+    pub sent: Option<Millis>,
+    /// First seen to run.
+    pub started: Option<Millis>,
+    /// Last sign of life.
+    pub heard: Millis,
+    /// Ended.
+    pub ended: Option<Millis>,
+}
+
+impl Task {
+    /// A task just accepted: PENDING, and ours to send.
+    pub fn new(id: Uuid, service: impl Into<Arc<str>>, now: Millis) -> Self {
+        Self {
+            id,
+            service: service.into(),
+            subject: None,
+            state: State::Pending,
+            result: None,
+            delivery: Delivery::Owned,
+            attempts: 0,
+            presumed: false,
+            note: None,
+            run: None,
+            current: 0.0,
+            runs: 0,
+            seq: 1,
+            submitted: now,
+            sent: None,
+            started: None,
+            heard: now,
+            ended: None,
+        }
+    }
+}
+
+/// An exception as its owner is told: the class name gives the code, the message is plain text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Raised {
+    /// The exception's class, without its module.
+    pub class: Box<str>,
+    /// Its message.
+    pub message: Box<str>,
+}
+
+impl Raised {
+    /// An exception of that class.
+    pub fn new(class: impl Into<Box<str>>, message: impl Into<Box<str>>) -> Self {
+        Self { class: class.into(), message: message.into() }
+    }
+
+    /// As [`Task::result`] keeps it.
+    pub fn to_json(&self) -> Bytes {
+        // Two strings under two fixed keys always serialise.
+        Bytes::from(serde_json::to_vec(self).expect("two strings serialise"))
+    }
+
+    /// From [`Task::result`]; anything unreadable is told as it is.
+    pub fn from_json(json: &[u8]) -> Self {
+        serde_json::from_slice(json).unwrap_or_else(|_| Self::new("Exception", String::from_utf8_lossy(json)))
+    }
+}
+
+/// Through what we heard from a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The result backend: the worker's own word, and proof that the broker delivered.
+    Queue,
+    /// A worker event: told beside the result backend, so it may come late.
+    Event,
+    /// A slot of the embedded broker: until the end its task may have to be run again.
+    Slot,
+}
+
+/// What a worker said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The state it told.
+    pub state: State,
+    /// Through what we heard it.
+    pub source: Source,
+    /// JSON; a [`Raised`] where [`State::is_raised`].
+    pub result: Option<Bytes>,
+    /// Which run tells it, if it says so.
+    pub run: Option<Run>,
+    /// How far it is, if it says so.
+    pub current: Option<f64>,
+    /// The broker says that it may have delivered this before.
+    pub redelivered: bool,
+}
+
+impl Report {
+    /// A report of this state and nothing else.
+    pub fn new(state: State, source: Source) -> Self {
+        Self { state, source, result: None, run: None, current: None, redelivered: false }
+    }
+}
+
+/// What one can learn about a task.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fact {
+    /// The broker confirmed the message after so many attempts.
+    Sent {
+        /// Publications that are not known to have failed.
+        attempts: u32,
+    },
+    /// A slot of the embedded broker takes it.
+    Claimed,
+    /// The embedded broker runs it again, not before `due`; `why` it has to.
+    Requeued {
+        /// Not before.
+        due: Millis,
+        /// What happened to the run before.
+        why: Raised,
+    },
+    /// A worker said something.
+    Heard(Report),
+    /// A worker said something that cannot be read: presumed to have failed.
+    Garbled(Box<str>),
+    /// The broker definitely refuses it: presumed to have failed.
+    Refused(Box<str>),
+    /// No sign of life in time: presumed lost.
+    Overdue(Box<str>),
+    /// Its owner cancels it.
+    Cancelled,
+    /// Its result is no longer kept.
+    Forgotten,
+}
+
+/// What a fact changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The task is not as it was: write it.
+    pub changed: bool,
+    /// Its message leaves the outbox.
+    pub settled: bool,
+    /// Its message becomes due in the outbox at that time.
+    pub due: Option<Millis>,
+    /// It ended just now.
+    pub ended: bool,
+    /// It was cancelled, yet a worker has it or may have it: tell the workers (again).
+    pub revoke: bool,
+}
