@@ -26,6 +26,11 @@ mod state;
 mod task;
 mod write;
 
+#[cfg(test)]
+mod tests_apply;
+#[cfg(test)]
+mod tests_engine;
+
 pub use apply::apply;
 pub use engine::{Answer, Effect, Engine, Heard, Input, Limits, Publish};
 pub use outbox::{Fate, Waiting};

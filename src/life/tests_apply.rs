@@ -1,0 +1,167 @@
+//! The rules, one a test.
+
+use crate::{Delivery, Fact, Raised, Report, Run, Source, State, Task, apply};
+use uuid::Uuid;
+
+fn task() -> Task {
+    Task::new(Uuid::nil(), "s", 0)
+}
+
+fn heard(state: State) -> Fact {
+    Fact::Heard(Report::new(state, Source::Queue))
+}
+
+fn progress(current: f64, host: &str) -> Report {
+    let run = Some(Run { host: host.into(), start: "t".into() });
+    let result = Some(format!("{{\"current\":{current}}}").into());
+    Report { run, result, current: Some(current), ..Report::new(State::Progress, Source::Queue) }
+}
+
+#[test]
+fn delivery_is_not_state() {
+    let mut task = task();
+    let change = apply(&mut task, &Fact::Sent { attempts: 2 }, 5);
+    assert!(change.settled && change.changed && !change.ended);
+    assert_eq!((task.state, task.delivery, task.attempts, task.sent), (State::Pending, Delivery::Settled, 2, Some(5)));
+}
+
+#[test]
+fn a_result_may_come_before_the_confirm() {
+    let mut task = task();
+    let change = apply(&mut task, &heard(State::Success), 5);
+    assert!(change.settled && change.ended);
+    let change = apply(&mut task, &Fact::Sent { attempts: 1 }, 6);
+    assert!(!change.settled && !change.ended);
+    assert_eq!((task.state, task.ended), (State::Success, Some(5)));
+}
+
+#[test]
+fn a_workers_end_is_final() {
+    for end in [State::Success, State::Failure] {
+        let mut task = task();
+        apply(&mut task, &heard(end.clone()), 1);
+        let seq = task.seq;
+        for later in [heard(State::Failure), heard(State::Progress), Fact::Cancelled, Fact::Overdue("late".into())] {
+            let change = apply(&mut task, &later, 2);
+            assert!(!change.changed && !change.ended, "{later:?}");
+        }
+        assert_eq!((task.state, task.seq), (end, seq));
+    }
+}
+
+#[test]
+fn a_presumed_end_yields_once_to_a_workers_own() {
+    let mut task = task();
+    assert!(apply(&mut task, &Fact::Overdue("no sign of life".into()), 1).revoke);
+    assert_eq!((&task.state, task.presumed, task.note.as_deref()), (&State::Expired, true, Some("no sign of life")));
+    assert!(!apply(&mut task, &heard(State::Progress), 2).changed, "only an end replaces an end");
+    assert!(apply(&mut task, &heard(State::Success), 3).changed);
+    assert_eq!((&task.state, task.presumed, &task.note), (&State::Success, false, &None));
+    assert!(!apply(&mut task, &heard(State::Failure), 4).changed);
+}
+
+#[test]
+fn garbage_is_a_presumed_failure_that_says_why() {
+    let mut task = task();
+    apply(&mut task, &Fact::Garbled("it is not JSON".into()), 1);
+    assert_eq!((&task.state, task.presumed), (&State::Failure, true));
+    let raised = Raised::from_json(task.result.as_deref().unwrap());
+    assert_eq!(raised, Raised::new("ValueError", "it is not JSON"));
+}
+
+#[test]
+fn a_cancel_is_stored_first_and_told_again_to_whoever_missed_it() {
+    let mut task = task();
+    let change = apply(&mut task, &Fact::Cancelled, 1);
+    assert!(change.changed && change.settled && change.revoke && change.ended);
+    assert_eq!(Raised::from_json(task.result.as_deref().unwrap()), Raised::new("TaskRevokedError", "revoked"));
+    let change = apply(&mut task, &heard(State::Started), 2);
+    assert!(change.revoke && !change.changed);
+    assert!(!apply(&mut task, &heard(State::Revoked), 3).revoke);
+    assert_eq!(task.state, State::Revoked);
+}
+
+#[test]
+fn a_running_task_is_terminated() {
+    let mut task = task();
+    apply(&mut task, &heard(State::Started), 1);
+    apply(&mut task, &Fact::Cancelled, 2);
+    assert_eq!(Raised::from_json(task.result.as_deref().unwrap()).message, "terminated".into());
+}
+
+#[test]
+fn progress_is_never_lowered_within_a_run_but_a_new_run_begins_anew() {
+    let mut task = task();
+    apply(&mut task, &Fact::Heard(progress(50.0, "a")), 1);
+    assert!(!apply(&mut task, &Fact::Heard(progress(10.0, "a")), 2).changed);
+    assert_eq!((task.current, task.runs), (50.0, 1));
+    assert!(apply(&mut task, &Fact::Heard(progress(10.0, "b")), 3).changed);
+    assert_eq!((task.current, task.runs), (10.0, 2));
+    assert!(apply(&mut task, &heard(State::Started), 4).changed, "STARTED after PROGRESS is a new run");
+    assert_eq!((&task.state, task.runs, task.current), (&State::Started, 3, 0.0));
+}
+
+#[test]
+fn progress_without_a_run_may_fall_unless_it_is_redelivered() {
+    let plain = |current, redelivered| Report { run: None, redelivered, ..progress(current, "") };
+    let mut task = task();
+    apply(&mut task, &Fact::Heard(plain(50.0, false)), 1);
+    assert!(!apply(&mut task, &Fact::Heard(plain(10.0, true)), 2).changed);
+    assert!(apply(&mut task, &Fact::Heard(plain(10.0, false)), 3).changed, "a program may count twice to 100");
+}
+
+#[test]
+fn any_open_state_may_follow_retry() {
+    for next in [State::Received, State::Started, State::Progress, State::Other("STORING".into()), State::Success] {
+        let mut task = task();
+        apply(&mut task, &heard(State::Started), 1);
+        apply(&mut task, &heard(State::Retry), 2);
+        assert_eq!(task.state, State::Retry);
+        apply(&mut task, &heard(next.clone()), 3);
+        assert_eq!(task.state, next);
+    }
+}
+
+#[test]
+fn events_never_take_back_what_results_told() {
+    let mut task = task();
+    let event = |state| Fact::Heard(Report::new(state, Source::Event));
+    assert!(apply(&mut task, &event(State::Received), 1).changed);
+    apply(&mut task, &heard(State::Started), 2);
+    assert!(!apply(&mut task, &event(State::Received), 3).changed);
+    apply(&mut task, &heard(State::Success), 4);
+    assert!(!apply(&mut task, &event(State::Started), 5).changed);
+}
+
+#[test]
+fn an_embedded_task_stays_in_the_outbox_until_its_end() {
+    let mut task = task();
+    apply(&mut task, &Fact::Claimed, 1);
+    assert_eq!((task.attempts, task.delivery), (1, Delivery::Owned));
+    assert!(!apply(&mut task, &Fact::Heard(Report::new(State::Started, Source::Slot)), 2).settled);
+    let change = apply(&mut task, &Fact::Requeued { due: 9, why: Raised::new("WorkerLostError", "gone") }, 3);
+    assert_eq!((change.due, &task.state), (Some(9), &State::Retry));
+    apply(&mut task, &Fact::Claimed, 9);
+    assert!(apply(&mut task, &Fact::Heard(Report::new(State::Success, Source::Slot)), 10).settled);
+    assert_eq!((task.attempts, task.delivery), (2, Delivery::Settled));
+}
+
+#[test]
+fn a_cancelled_task_is_not_handed_back() {
+    let mut task = task();
+    apply(&mut task, &Fact::Claimed, 1);
+    apply(&mut task, &Fact::Cancelled, 2);
+    let change = apply(&mut task, &Fact::Requeued { due: 9, why: Raised::new("WorkerShutdown", "") }, 3);
+    assert_eq!((change.due, change.changed, &task.state), (None, false, &State::Revoked));
+}
+
+#[test]
+fn a_forgotten_result_is_gone_for_good() {
+    let mut task = task();
+    assert!(!apply(&mut task, &Fact::Forgotten, 1).changed, "an open task is not forgotten");
+    apply(&mut task, &heard(State::Success), 1);
+    assert!(apply(&mut task, &Fact::Forgotten, 2).changed);
+    assert_eq!((&task.state, &task.result, task.ended), (&State::Expired, &None, Some(1)));
+    assert!(!apply(&mut task, &heard(State::Success), 3).changed);
+    assert!(!apply(&mut task, &Fact::Forgotten, 4).changed);
+}

@@ -1,0 +1,236 @@
+//! The engine's decisions, without a store or a broker: the test plays both.
+
+use crate::*;
+use bytes::Bytes;
+use std::sync::Arc;
+use uuid::Uuid;
+
+type TestEngine = Engine<u32, u32>;
+type Effects = Vec<Effect<u32, u32>>;
+
+fn accept(service: &str) -> Box<Accept> {
+    Box::new(Accept { task: Task::new(Uuid::now_v7(), service, 0), body: Bytes::from_static(b"[]"), key: None })
+}
+
+fn run(engine: &mut TestEngine, now: Millis, inputs: impl IntoIterator<Item = Input<u32, u32>>) -> Effects {
+    let mut effects = Vec::new();
+    for input in inputs {
+        engine.step(now, input, &mut effects);
+    }
+    engine.flush(now, &mut effects);
+    effects
+}
+
+/// What a store without faults answers: every task is PENDING before.
+fn store(writes: &[Write], now: Millis) -> Vec<Written> {
+    let answer = |write: &Write| match write {
+        Write::Accept(accept) => Written::Accepted(accept.task.clone()),
+        Write::Apply { id, fact, .. } => {
+            let mut task = Task::new(*id, "s", 0);
+            let change = apply(&mut task, fact, now);
+            Written::Applied(task, change)
+        }
+        Write::Claim { .. } => Written::NothingDue,
+    };
+    writes.iter().map(answer).collect()
+}
+
+fn commit(effects: &Effects) -> &[Write] {
+    let commit = effects.iter().find_map(|effect| match effect {
+        Effect::Commit(writes) => Some(writes.as_slice()),
+        _ => None,
+    });
+    commit.expect("a commit")
+}
+
+fn published(effects: &Effects) -> Vec<(Uuid, u32)> {
+    let publish = |effect: &Effect<u32, u32>| match effect {
+        Effect::Publish(publish) => Some((publish.message.id, publish.attempt)),
+        _ => None,
+    };
+    effects.iter().filter_map(publish).collect()
+}
+
+/// Submits one task and has it committed; gives its uuid and what followed the commit.
+fn submit(engine: &mut TestEngine, now: Millis) -> (Uuid, Effects) {
+    let accept = accept("s");
+    let id = accept.task.id;
+    let effects = run(engine, now, [Input::Submit(1, accept)]);
+    let written = store(commit(&effects), now);
+    (id, run(engine, now, [Input::Committed(Ok(written))]))
+}
+
+#[test]
+fn nothing_is_answered_or_published_before_the_commit() {
+    let mut engine = TestEngine::new(Limits::default());
+    let accept = accept("s");
+    let id = accept.task.id;
+    let effects = run(&mut engine, 0, [Input::Submit(7, accept)]);
+    assert!(matches!(effects.as_slice(), [Effect::Commit(writes)] if writes.len() == 1));
+    let effects = run(&mut engine, 0, [Input::Committed(Ok(store(commit(&effects), 0)))]);
+    assert!(matches!(&effects[0], Effect::Answer(7, Answer::Accepted(told)) if *told == id));
+    assert_eq!(published(&effects), [(id, 1)]);
+}
+
+#[test]
+fn what_comes_during_a_commit_shares_the_next_one() {
+    let mut engine = TestEngine::new(Limits::default());
+    let first = run(&mut engine, 0, [Input::Submit(1, accept("s"))]);
+    assert!(run(&mut engine, 0, (2..=50).map(|client| Input::Submit(client, accept("s")))).is_empty());
+    let effects = run(&mut engine, 1, [Input::Committed(Ok(store(commit(&first), 1)))]);
+    assert_eq!(commit(&effects).len(), 49);
+}
+
+#[test]
+fn an_unknown_outcome_is_published_again_and_counted() {
+    let mut engine = TestEngine::new(Limits::default());
+    let (id, effects) = submit(&mut engine, 0);
+    assert_eq!(published(&effects), [(id, 1)]);
+    assert!(run(&mut engine, 1, [Input::Landed(id, Fate::Unknown("connection lost".into()))]).is_empty());
+    let due = engine.next_tick().expect("a retry is due");
+    assert!((200..=320).contains(&due), "backed off: {due}");
+    assert!(published(&run(&mut engine, due - 1, [Input::Tick])).is_empty());
+    assert_eq!(published(&run(&mut engine, due, [Input::Tick])), [(id, 2)]);
+}
+
+#[test]
+fn what_never_left_or_came_back_is_not_an_attempt() {
+    let mut engine = TestEngine::new(Limits::default());
+    let (id, _) = submit(&mut engine, 0);
+    run(&mut engine, 1, [Input::Landed(id, Fate::NotSent)]);
+    assert_eq!(published(&run(&mut engine, 2, [Input::Connected])), [(id, 1)]);
+    run(&mut engine, 3, [Input::Landed(id, Fate::Unroutable("no queue".into()))]);
+    assert_eq!(published(&run(&mut engine, 100_000, [Input::Tick])), [(id, 1)]);
+}
+
+#[test]
+fn a_confirm_settles_lazily_and_once() {
+    let mut engine = TestEngine::new(Limits::default());
+    let (id, _) = submit(&mut engine, 0);
+    assert_eq!(engine.outbox_len(), 1);
+    assert!(run(&mut engine, 1, [Input::Landed(id, Fate::Sent)]).is_empty(), "no fsync of its own at once");
+    assert_eq!(engine.outbox_len(), 0);
+    assert!(run(&mut engine, 2, [Input::Landed(id, Fate::Unknown("late".into()))]).is_empty());
+    let due = engine.next_tick().expect("the settle is due");
+    let effects = run(&mut engine, due, [Input::Tick]);
+    assert!(matches!(commit(&effects), [Write::Apply { fact: Fact::Sent { attempts: 1 }, .. }]));
+}
+
+#[test]
+fn a_result_is_acknowledged_after_its_commit_and_returned_without_one() {
+    let mut engine = TestEngine::new(Limits::default());
+    let heard = |receipt| {
+        let fact = Fact::Heard(Report::new(State::Success, Source::Queue));
+        Input::Heard(Heard { id: Uuid::nil(), fact, receipt: Some(receipt) })
+    };
+    let effects = run(&mut engine, 0, [heard(1)]);
+    assert!(matches!(effects.as_slice(), [Effect::Commit(_)]), "no ack yet");
+    let effects = run(&mut engine, 0, [Input::Committed(Ok(store(commit(&effects), 0)))]);
+    assert!(matches!(effects.as_slice(), [Effect::Ack(1)]));
+    run(&mut engine, 0, [heard(2)]);
+    let effects = run(&mut engine, 0, [Input::Committed(Err(CommitFault::NotWritten("disk full".into())))]);
+    assert!(matches!(effects.as_slice(), [Effect::Return(2)]));
+}
+
+#[test]
+fn of_one_batch_only_the_last_progress_is_written_and_every_receipt_is_given() {
+    let mut engine = TestEngine::new(Limits::default());
+    let id = Uuid::nil();
+    let heard = |state: State, receipt| {
+        let report = Report { current: Some(f64::from(receipt)), ..Report::new(state, Source::Queue) };
+        Input::Heard(Heard { id, fact: Fact::Heard(report), receipt: Some(receipt) })
+    };
+    let blocked = run(&mut engine, 0, [Input::Submit(1, accept("s"))]);
+    run(
+        &mut engine,
+        0,
+        [
+            heard(State::Progress, 1),
+            heard(State::Progress, 2),
+            heard(State::Started, 3),
+            heard(State::Progress, 4),
+            heard(State::Success, 5),
+        ],
+    );
+    let effects = run(&mut engine, 0, [Input::Committed(Ok(store(commit(&blocked), 0)))]);
+    assert_eq!(commit(&effects).len(), 4, "1 gave way to 2; what lies between keeps its place");
+    let effects = run(&mut engine, 0, [Input::Committed(Ok(store(commit(&effects), 0)))]);
+    let acks: Vec<_> = effects.iter().map(|e| if let Effect::Ack(n) = e { *n } else { 0 }).collect();
+    assert_eq!(acks, [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_full_outbox_delays_then_refuses_and_one_service_holds_half() {
+    let mut engine = TestEngine::new(Limits { outbox_depth: 4, ..Limits::default() });
+    let effects = run(&mut engine, 0, (1..=3).map(|client| Input::Submit(client, accept("s"))));
+    assert_eq!(commit(&effects).len(), 2, "half of four");
+    let written = store(commit(&effects), 0);
+    run(&mut engine, 0, [Input::Committed(Ok(written))]);
+    assert_eq!(engine.next_tick(), Some(1_000));
+    let effects = run(&mut engine, 1, [Input::Submit(4, accept("other"))]);
+    assert_eq!(commit(&effects).len(), 1, "another service has its own half");
+    let effects = run(&mut engine, 1_000, [Input::Tick]);
+    assert!(matches!(effects.as_slice(), [Effect::Answer(3, Answer::Busy)]));
+}
+
+#[test]
+fn a_freed_place_goes_to_who_waits() {
+    let mut engine = TestEngine::new(Limits { outbox_depth: 2, ..Limits::default() });
+    let (id, _) = submit(&mut engine, 0);
+    assert!(run(&mut engine, 1, [Input::Submit(2, accept("s"))]).is_empty());
+    let effects = run(&mut engine, 2, [Input::Landed(id, Fate::Sent)]);
+    assert!(commit(&effects).iter().any(|write| matches!(write, Write::Accept(_))));
+}
+
+#[test]
+fn a_cancel_before_the_message_left_us_tells_no_worker() {
+    let mut engine = TestEngine::new(Limits { window: 0, ..Limits::default() });
+    let (id, effects) = submit(&mut engine, 0);
+    assert!(published(&effects).is_empty());
+    let effects = run(&mut engine, 1, [Input::Cancel(9, id, Arc::from("s"))]);
+    let effects = run(&mut engine, 1, [Input::Committed(Ok(store(commit(&effects), 1)))]);
+    assert!(matches!(effects.as_slice(), [Effect::Answer(9, Answer::Cancelled(task))] if task.state == State::Revoked));
+    assert_eq!(engine.outbox_len(), 0);
+}
+
+#[test]
+fn a_cancel_of_a_message_that_left_us_tells_the_workers() {
+    let mut engine = TestEngine::new(Limits::default());
+    let (id, _) = submit(&mut engine, 0);
+    let effects = run(&mut engine, 1, [Input::Cancel(9, id, Arc::from("s"))]);
+    let effects = run(&mut engine, 1, [Input::Committed(Ok(store(commit(&effects), 1)))]);
+    assert!(matches!(effects.as_slice(), [Effect::Revoke(told, _), Effect::Answer(9, _)] if *told == id));
+    assert!(run(&mut engine, 2, [Input::Landed(id, Fate::Unknown("lost".into()))]).is_empty(), "never sent again");
+    assert_eq!(engine.next_tick(), None);
+}
+
+#[test]
+fn a_store_whose_outcome_is_unknown_stops_the_engine() {
+    let mut engine = TestEngine::new(Limits::default());
+    run(&mut engine, 0, [Input::Submit(1, accept("s"))]);
+    run(&mut engine, 0, [Input::Submit(2, accept("s"))]);
+    let effects = run(&mut engine, 0, [Input::Committed(Err(CommitFault::Unknown("fsync failed".into())))]);
+    assert!(matches!(&effects[0], Effect::Answer(1, Answer::Unknown(_))), "it may be written");
+    assert!(matches!(&effects[1], Effect::Answer(2, Answer::NotWritten(_))), "it was never tried");
+    assert!(matches!(&effects[2], Effect::Stop(_)));
+    let effects = run(&mut engine, 1, [Input::Submit(3, accept("s"))]);
+    assert!(matches!(effects.as_slice(), [Effect::Answer(3, Answer::NotWritten(_))]));
+}
+
+#[test]
+fn a_full_disk_gives_the_places_back() {
+    let mut engine = TestEngine::new(Limits::default());
+    run(&mut engine, 0, [Input::Submit(1, accept("s"))]);
+    let effects = run(&mut engine, 0, [Input::Committed(Err(CommitFault::NotWritten("full".into())))]);
+    assert!(matches!(effects.as_slice(), [Effect::Answer(1, Answer::NotWritten(_))]));
+    assert_eq!(engine.outbox_len(), 0);
+}
+
+#[test]
+fn with_the_store_as_queue_workers_are_told_and_nothing_is_published() {
+    let mut engine = TestEngine::new(Limits { store_is_queue: true, outbox_depth: 1, ..Limits::default() });
+    for _ in 0..3 {
+        let (_, effects) = submit(&mut engine, 5);
+        assert!(matches!(effects.as_slice(), [Effect::Answer(1, Answer::Accepted(_)), Effect::Due(_, 5)]));
+    }
+}
