@@ -1,0 +1,108 @@
+//! What the contract names and this version does not do yet. Nothing here is accepted without a word.
+//!
+//! **This list only shrinks**: whoever implements an entry deletes its lines, and the rest of the crate stays as it is.
+
+use crate::{Algorithm, Config, Files, Mode, ResultBackend, Scaling, Service, ServiceScaling, StoreUrl, schema::join};
+
+/// What happens to a configuration that asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// A fault: without it the gateway would do something else than was asked.
+    Refused,
+    /// A warning: the setting has no effect.
+    Ignored,
+}
+
+/// One thing that is not done yet.
+pub(crate) struct NotYet {
+    /// What is missing, and what to use instead.
+    pub(crate) what: &'static str,
+    /// What happens to a configuration that asks for it.
+    pub(crate) answer: Answer,
+    /// The key paths that ask for it; none = nobody asks.
+    pub(crate) asked: fn(&Config) -> Vec<String>,
+}
+
+/// The list.
+pub(crate) const NOT_YET: &[NotYet] = &[
+    NotYet {
+        what: "PostgreSQL is not available in this version: use sqlite:FILE",
+        answer: Answer::Refused,
+        asked: |config| when(matches!(config.store.url, StoreUrl::Postgres(_)), "store.url"),
+    },
+    NotYet {
+        what: "the amqp result backend is not available in this version: use rpc",
+        answer: Answer::Refused,
+        asked: |config| when(config.broker.result_backend == ResultBackend::Amqp, "broker.result_backend"),
+    },
+    NotYet {
+        what: "the redis result backend is not available in this version: use rpc",
+        answer: Answer::Refused,
+        asked: |config| when(matches!(config.broker.result_backend, ResultBackend::Redis(_)), "broker.result_backend"),
+    },
+    NotYet {
+        what: "public keys (jwks_url and the algorithms RS*, ES* and EdDSA) are not available in this version: \
+               use HS256, HS384 or HS512 with auth.key",
+        answer: Answer::Refused,
+        asked: |config| {
+            let public_key = config.auth.algorithms.iter().any(|algorithm: &Algorithm| algorithm.least_key().is_none());
+            let jwt = config.auth.mode == Mode::Jwt;
+            let mut keys = when(jwt && config.auth.jwks_url.is_some(), "auth.jwks_url");
+            keys.extend(when(jwt && public_key, "auth.algorithms"));
+            keys
+        },
+    },
+    NotYet {
+        what: "OTLP export is not available in this version: leave it empty",
+        answer: Answer::Refused,
+        asked: |config| when(config.telemetry.otlp_endpoint.is_some(), "telemetry.otlp_endpoint"),
+    },
+    NotYet {
+        what: "the workflow service is not available in this version",
+        answer: Answer::Refused,
+        asked: |config| when(config.services.contains_key("simple_workflow"), "services.simple_workflow"),
+    },
+    NotYet {
+        what: "limits of waiting and running are not available in this version: leave it empty",
+        answer: Answer::Refused,
+        asked: |config| {
+            let mut keys = services(config, "wait_limit", |service| service.wait_limit.is_some());
+            keys.extend(services(config, "run_limit", |service| service.run_limit.is_some()));
+            keys
+        },
+    },
+    NotYet {
+        what: "dead letters are not read in this version: leave it empty",
+        answer: Answer::Refused,
+        asked: |config| services(config, "dead_letter_queue", |service| !service.dead_letter_queue.is_empty()),
+    },
+    NotYet {
+        what: "temporary files are not available in this version: the setting has no effect",
+        answer: Answer::Ignored,
+        asked: |config| {
+            let mut keys = when(config.files != Files::default(), "files");
+            keys.extend(when(!config.auth.shared_key.is_empty(), "auth.shared_key"));
+            keys
+        },
+    },
+    NotYet {
+        what: "the need for workers is not computed in this version: the setting has no effect",
+        answer: Answer::Ignored,
+        asked: |config| {
+            let mut keys = when(config.scaling != Scaling::default(), "scaling");
+            keys.extend(services(config, "scaling", |service| service.scaling != ServiceScaling::default()));
+            keys
+        },
+    },
+];
+
+/// `key`, if it asks.
+fn when(asks: bool, key: &str) -> Vec<String> {
+    if asks { vec![key.to_owned()] } else { Vec::new() }
+}
+
+/// The paths of `key` in the services that ask.
+fn services(config: &Config, key: &str, asks: fn(&Service) -> bool) -> Vec<String> {
+    let asking = config.services.iter().filter(|(_, service)| asks(service));
+    asking.map(|(name, _)| join(&join("services", name), key)).collect()
+}

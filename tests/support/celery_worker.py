@@ -1,0 +1,154 @@
+"""A plain Celery 5 worker for the tests. It knows nothing of the gateway but the message.
+
+    CELERY_BROKER_URL=$SG_TEST_AMQP_URL PYTHONPATH=tests/support \\
+        $SG_TEST_CELERY -A celery_worker worker -Q QUEUE --concurrency 2 -P prefork -n NAME@%h
+
+(Without CELERY_BROKER_URL it takes SG_TEST_AMQP_URL.) The app is called "worker", so that each task is `worker.<name>`.
+Results go to `reply_to` (rpc), persistent and confirmed. Every task takes one positional argument:
+
+    {"request_time", "service": {"type", "document": {"url", "credentials"}, "misc": {…}},
+     "annotation_service": {"url", "uuid", "credentials"}}
+
+What a task shall do stands in `misc`. A value may be text (it was a query argument) or a JSON value (it came in a body):
+`number` and `listed` read both.
+
+| task | misc | does |
+|---|---|---|
+| echo | | returns its argument |
+| add_progress | steps (10,50,90), sleep (0.2 s each), version (1.2.3) | a PROGRESS a step, then a list with one annotation |
+| fail | exc (ValueError), msg or args ([…]) | raises that exception class; `args` = [] raises it without arguments; exc = unpickleable: a class that Celery has to wrap; exc = exit: the process dies |
+| retry | retries (1), countdown (0.5 s), reason (transient problem) | so many RETRYs, then {"attempt": n} |
+| sleep | sleep (1 s), mark (a file) | STARTED; touches the file every 0.1 s until it is done, then {"slept": s} |
+| custom_state | state (MYSTATE), end (ignore or success), sleep (0 s) | stores that state with {"a": 1}, and stays there or succeeds |
+| huge | size (1000000) | returns a text of so many bytes |
+| nan | | returns a float that JSON does not have |
+"""
+
+import builtins
+import json
+import os
+import socket
+import sys
+import time
+from datetime import datetime, timezone
+
+from celery import Celery
+from celery.exceptions import Ignore
+
+app = Celery("worker", broker=os.environ.get("CELERY_BROKER_URL") or os.environ["SG_TEST_AMQP_URL"], backend="rpc://")
+app.conf.update(
+    task_serializer="json",
+    result_serializer="json",
+    accept_content=["json"],
+    result_persistent=True,
+    broker_transport_options={"confirm_publish": True},
+    broker_connection_retry_on_startup=True,
+)
+
+
+def __getattr__(name):
+    """Any capitalised name is an exception class of this module, made when first asked for.
+
+    So `fail` can raise what workers raise (DownloadError, FFMpegError, …), and pickle finds the class in every process.
+    """
+    if not (name[:1].isupper() and name.isalnum()):
+        raise AttributeError(name)
+    kind = globals()[name] = type(name, (Exception,), {"__module__": __name__})
+    return kind
+
+
+def misc(argument):
+    """What the task shall do."""
+    return argument["service"]["misc"] or {}
+
+
+def number(values, key, default):
+    """A number, or text that is one."""
+    return type(default)(float(values.get(key, default)))
+
+
+def listed(values, key, default):
+    """A list: a JSON list, its text, or words between commas."""
+    value = values.get(key, default)
+    if not isinstance(value, str):
+        return value
+    return json.loads(value) if value.lstrip().startswith("[") else value.split(",")
+
+
+@app.task(name="worker.echo")
+def echo(argument):
+    return argument
+
+
+@app.task(name="worker.add_progress", bind=True)
+def add_progress(self, argument):
+    values = misc(argument)
+    version = values.get("version", "1.2.3")
+    start_time = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    for step in listed(values, "steps", [10, 50, 90]):
+        meta = {
+            "current": int(step),
+            "total": 100,
+            "worker_id_version": version,
+            "start_time": start_time,
+            "host": socket.gethostname(),
+            "type": argument["service"]["type"],
+        }
+        self.update_state(state="PROGRESS", meta=meta)
+        time.sleep(number(values, "sleep", 0.2))
+    return [{"@id": "progress", "@version": version, "text": "héllo ✓", "n": 42}]
+
+
+@app.task(name="worker.fail")
+def fail(argument):
+    values = misc(argument)
+    name = values.get("exc", "ValueError")
+    if name == "exit":
+        os._exit(1)
+    if name == "unpickleable":
+        kind = type("HiddenError", (Exception,), {"__module__": "nowhere"})
+    else:
+        kind = getattr(builtins, name, None) or getattr(sys.modules[__name__], name)
+    raise kind(*(listed(values, "args", []) if "args" in values else [values.get("msg", "boom")]))
+
+
+@app.task(name="worker.retry", bind=True, max_retries=None)
+def retry(self, argument):
+    values = misc(argument)
+    if self.request.retries < number(values, "retries", 1):
+        cause = ValueError(values.get("reason", "transient problem"))
+        raise self.retry(exc=cause, countdown=number(values, "countdown", 0.5))
+    return {"attempt": self.request.retries}
+
+
+@app.task(name="worker.sleep", track_started=True)
+def sleep(argument):
+    values = misc(argument)
+    seconds, mark = number(values, "sleep", 1.0), values.get("mark")
+    started = time.monotonic()
+    while (left := started + seconds - time.monotonic()) > 0:
+        if mark:
+            with open(mark, "w", encoding="utf-8") as file:
+                file.write(f"{os.getpid()} {time.time()}\n")
+        time.sleep(min(left, 0.1))
+    return {"slept": seconds}
+
+
+@app.task(name="worker.custom_state", bind=True)
+def custom_state(self, argument):
+    values = misc(argument)
+    self.update_state(state=values.get("state", "MYSTATE"), meta={"a": 1})
+    time.sleep(number(values, "sleep", 0.0))
+    if values.get("end", "ignore") == "success":
+        return {"a": 2}
+    raise Ignore()
+
+
+@app.task(name="worker.huge")
+def huge(argument):
+    return "x" * number(misc(argument), "size", 1_000_000)
+
+
+@app.task(name="worker.nan")
+def nan(argument):
+    return float("nan")
