@@ -1,0 +1,188 @@
+//! The face of it all.
+
+use crate::consumer::{self, Delivery, Receiver};
+use crate::control::{Control, ControlError, QueueState, control};
+use crate::link::supervise;
+use crate::publication::{Declined, Job, Outcomes, Publication, Reason};
+use crate::publisher::{Publisher, WINDOW};
+use crate::settings::Settings;
+use crate::state::{Board, State};
+use crate::window::LANES;
+use gateway_celery::{Event, Message};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+/// How many publications may be without a read outcome: both windows twice, so that the wire never waits for us.
+pub const MAX_PENDING: usize = 2 * LANES * WINDOW;
+
+/// What comes from the broker. Whoever holds it must read it: a full `deliveries` stops the flow of results.
+#[derive(Debug)]
+pub struct Inbox {
+    /// What became of publications: at most [`MAX_PENDING`] wait here.
+    pub outcomes: Outcomes,
+    /// Results, in the queue's order; at most `prefetch` wait here.
+    pub deliveries: mpsc::Receiver<Delivery>,
+    /// What workers tell. Bounded, and dropped when nobody reads: hints, no facts.
+    pub events: mpsc::Receiver<Event>,
+}
+
+/// A handle to the supervised connections. Cheap to clone; when the last one is dropped the connections are closed at once.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    settings: Arc<Settings>,
+    board: Board,
+    jobs: mpsc::Sender<Job>,
+    permits: Arc<Semaphore>,
+    control: Control,
+    stop: CancellationToken,
+    finish: CancellationToken,
+    until: watch::Sender<Instant>,
+    publishing: TaskTracker,
+    others: TaskTracker,
+    _guards: [DropGuard; 2],
+}
+
+impl Client {
+    /// Begins to connect, and keeps on for ever; see [`Client::state`]. Must be called in a tokio runtime with I/O and
+    /// time, in which the supervisors then run.
+    pub fn start(settings: Settings) -> (Self, Inbox) {
+        let settings = Arc::new(settings);
+        let board = Board::new();
+        let (stop, finish) = (CancellationToken::new(), CancellationToken::new());
+        let (until, deadline) = watch::channel(Instant::now());
+        let (jobs, jobs_in) = mpsc::channel(MAX_PENDING);
+        let (outcomes, outcomes_in) = mpsc::channel(MAX_PENDING);
+        let (deliveries, deliveries_in) = mpsc::channel(usize::from(settings.prefetch.max(1)));
+        let (events, events_in) = mpsc::channel(consumer::EVENTS);
+        let (control, keeper) = control(board.clone(), finish.clone());
+        let (publishing, others) = (TaskTracker::new(), TaskTracker::new());
+
+        let publisher =
+            Publisher::new(settings.clone(), board.clone(), jobs_in, outcomes, stop.clone(), deadline.clone());
+        // While there is no connection to close gracefully, `stop` ends the publisher at once; in one, it drains.
+        publishing.spawn(supervise(settings.clone(), board.clone(), stop.clone(), publisher));
+        let receiver = Receiver {
+            settings: settings.clone(),
+            board: board.clone(),
+            deliveries,
+            events,
+            stop: stop.clone(),
+            finish: finish.clone(),
+            until: deadline,
+        };
+        others.spawn(supervise(settings.clone(), board.clone(), stop.clone(), receiver));
+        others.spawn(supervise(settings.clone(), board.clone(), finish.clone(), keeper));
+        publishing.close();
+        others.close();
+
+        let inner = Inner {
+            settings,
+            board,
+            jobs,
+            permits: Arc::new(Semaphore::new(MAX_PENDING)),
+            control,
+            _guards: [stop.clone().drop_guard(), finish.clone().drop_guard()],
+            stop,
+            finish,
+            until,
+            publishing,
+            others,
+        };
+        let inbox = Inbox { outcomes: Outcomes(outcomes_in), deliveries: deliveries_in, events: events_in };
+        (Self(Arc::new(inner)), inbox)
+    }
+
+    /// Accepts a publication, waiting for room for up to `publish_timeout`. Sent persistent as the message says, always
+    /// mandatory; its outcome comes to [`Inbox::outcomes`]. May be dropped while it waits: then nothing was accepted.
+    ///
+    /// # Errors
+    /// [`Declined`], with the publication: without a connection at once, since what waits here would be lost with the
+    /// process; whoever has it written down sends it later.
+    pub async fn publish(&self, publication: Publication) -> Result<(), Declined> {
+        if let Err(reason) = self.open() {
+            return Err(decline(publication, reason));
+        }
+        let room = self.0.permits.clone().acquire_owned();
+        match timeout(self.0.settings.publish_timeout, room).await {
+            Ok(Ok(permit)) => self.hand_over(publication, permit),
+            Ok(Err(_)) => Err(decline(publication, Reason::Closed)),
+            Err(_) => Err(decline(publication, Reason::Busy)),
+        }
+    }
+
+    /// Accepts a publication if there is room now; else as [`Client::publish`].
+    ///
+    /// # Errors
+    /// [`Declined`], with the publication.
+    pub fn try_publish(&self, publication: Publication) -> Result<(), Declined> {
+        if let Err(reason) = self.open() {
+            return Err(decline(publication, reason));
+        }
+        match self.0.permits.clone().try_acquire_owned() {
+            Ok(permit) => self.hand_over(publication, permit),
+            Err(_) => Err(decline(publication, Reason::Busy)),
+        }
+    }
+
+    fn open(&self) -> Result<(), Reason> {
+        if self.0.stop.is_cancelled() {
+            return Err(Reason::Closed);
+        }
+        self.0.board.publishing().map_err(Reason::NotConnected)
+    }
+
+    fn hand_over(&self, publication: Publication, permit: OwnedSemaphorePermit) -> Result<(), Declined> {
+        // The queue has room for every permit: it can only be closed.
+        let job = Job { publication, since: Instant::now(), permit };
+        self.0.jobs.try_send(job).map_err(|refused| decline(refused.into_inner().publication, Reason::Closed))
+    }
+
+    /// Sends a command to all workers (`gateway_celery::revoke`): to the message's exchange, which is declared as Celery
+    /// declares it (fanout, not durable). `Ok` means that the broker has passed it on to the workers that listen now.
+    ///
+    /// # Errors
+    /// [`ControlError`], after 10 s at most.
+    pub async fn broadcast(&self, message: &Message) -> Result<(), ControlError> {
+        self.0.control.broadcast(message).await
+    }
+
+    /// Asks about a queue without changing it.
+    ///
+    /// # Errors
+    /// [`ControlError`], after 10 s at most.
+    pub async fn queue(&self, name: &str) -> Result<QueueState, ControlError> {
+        self.0.control.queue(name).await
+    }
+
+    /// How the connections are doing, now and whenever it changes.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.0.board.watch()
+    }
+
+    /// Closes for all clones: accepts nothing more, takes no more deliveries, waits up to `grace` for the confirms still
+    /// out, then closes the connections (a few seconds more at most). Receipts are taken until then. Every accepted
+    /// publication has had its outcome afterwards.
+    pub async fn close(&self, grace: Duration) {
+        self.0.until.send_replace(Instant::now() + grace);
+        self.0.stop.cancel();
+        self.0.publishing.wait().await;
+        self.0.finish.cancel();
+        self.0.others.wait().await;
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("settings", &self.0.settings).finish_non_exhaustive()
+    }
+}
+
+fn decline(publication: Publication, reason: Reason) -> Declined {
+    Declined { publication: Box::new(publication), reason }
+}

@@ -1,0 +1,220 @@
+//! RabbitMQ and Celery workers: the engine's publications out, the workers' reports in.
+
+mod hear;
+mod revoke;
+mod send;
+
+use super::Broker;
+use crate::{
+    engine::{Cache, Mailbox},
+    plan::Plan,
+    setup::StartError,
+    store::{Store, StoreError},
+};
+use arc_swap::ArcSwap;
+use gateway_amqp::{Address, Client, Inbox, Kind, QueueSpec, Settings};
+use gateway_celery::Field;
+use gateway_config::{Argument, Config, QueueType, Service};
+use gateway_contract::{BoxFuture, Part};
+use gateway_life::{Millis, Publish, Waiting};
+use revoke::Revoker;
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+/// Publications that may wait for their turn; the engine's own window is smaller.
+const PUBLICATIONS: usize = 4096;
+/// How long a question about a queue may take before its answer is "unknown".
+const QUESTION: Duration = Duration::from_secs(2);
+/// How long confirms that are out are waited for at the end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// RabbitMQ, as the engine sees it.
+pub struct Amqp {
+    shared: Arc<Shared>,
+    publications: mpsc::Sender<Publish>,
+    revoker: Revoker,
+    /// What [`Broker::begin`] starts with.
+    start: Mutex<Option<Start>>,
+}
+
+struct Start {
+    inbox: Inbox,
+    publications: mpsc::Receiver<Publish>,
+    revokes: revoke::Orders,
+}
+
+struct Shared {
+    client: Client,
+    plan: Arc<ArcSwap<Plan>>,
+    store: Arc<dyn Store>,
+    cache: Arc<Cache>,
+    mailbox: Mailbox,
+    /// A worker sends results that die with the broker.
+    fleeting: AtomicBool,
+    closing: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Amqp {
+    /// Begins to connect, on the current runtime. Nothing is sent before [`Broker::begin`].
+    pub fn new(
+        config: &Config,
+        url: &str,
+        plan: Arc<ArcSwap<Plan>>,
+        store: Arc<dyn Store>,
+        cache: Arc<Cache>,
+        mailbox: Mailbox,
+    ) -> Result<Self, StartError> {
+        let address = Address::parse(url).map_err(|error| StartError::Broker(error.to_string()))?;
+        let reply_queue = plan.load().reply_queue.clone();
+        let settings = Settings {
+            publish_timeout: config.broker.publish_timeout,
+            queues: config.services.values().map(queue).collect(),
+            ..Settings::new(address, "service-gateway", reply_queue)
+        };
+        let (client, inbox) = Client::start(settings);
+        let (revoker, revokes) = revoke::revoker();
+        let (publications, receiver) = mpsc::channel(PUBLICATIONS);
+        let shared = Shared {
+            client,
+            plan,
+            store,
+            cache,
+            mailbox,
+            fleeting: AtomicBool::new(false),
+            closing: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            publications,
+            revoker,
+            start: Mutex::new(Some(Start { inbox, publications: receiver, revokes })),
+        })
+    }
+}
+
+/// A service's queue, declared as configured.
+fn queue(service: &Service) -> QueueSpec {
+    let field = |argument: &Argument| match argument {
+        Argument::Text(text) => Field::Text(text.clone()),
+        Argument::Flag(flag) => Field::Bool(*flag),
+        // The wire knows 32 bits here; a larger number is no limit that a queue could have.
+        Argument::Int(number) => Field::Int((*number).clamp(i32::MIN.into(), i32::MAX.into()) as i32),
+    };
+    QueueSpec {
+        name: service.queue.clone(),
+        kind: match service.queue_type {
+            QueueType::Classic => Kind::Classic,
+            QueueType::Quorum => Kind::Quorum,
+        },
+        arguments: service.queue_arguments.iter().map(|(name, value)| (name.clone(), field(value))).collect(),
+    }
+}
+
+impl Broker for Amqp {
+    /// Hands the engine what the last process had not seen confirmed, then begins to send and to listen.
+    fn begin(&self) -> BoxFuture<Result<(), StoreError>> {
+        let start = self.start.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (shared, revoker) = (self.shared.clone(), self.revoker.clone());
+        Box::pin(async move {
+            let Some(Start { inbox, publications, revokes }) = start else { return Ok(()) };
+            for waiting in shared.store.outbox().await? {
+                // It may have been published just before the last process ended.
+                let waiting = Waiting { attempts: waiting.attempts + 1, ..waiting };
+                if shared.mailbox.restored(waiting).await.is_err() {
+                    return Ok(());
+                }
+            }
+            let spawn = |name, task: BoxFuture<()>| {
+                let closing = shared.closing.clone();
+                shared.tracker.spawn(async move {
+                    tokio::select! {
+                        () = closing.cancelled() => {}
+                        () = task => tracing::debug!(name, "ended"),
+                    }
+                });
+            };
+            let Inbox { outcomes, deliveries, events } = inbox;
+            spawn("publications", Box::pin(send::publications(shared.clone(), publications)));
+            // Ends by itself, once every outcome has been told: so it is not cut short at the end.
+            shared.tracker.spawn(send::outcomes(shared.clone(), outcomes));
+            spawn("connections", Box::pin(send::connections(shared.clone(), revoker.clone())));
+            spawn("deliveries", Box::pin(hear::deliveries(shared.clone(), deliveries)));
+            spawn("events", Box::pin(hear::events(shared.clone(), events, revoker)));
+            spawn("revokes", Box::pin(revoke::run(shared.clone(), revokes)));
+            Ok(())
+        })
+    }
+
+    fn publish(&self, publish: Publish) {
+        if let Err(refused) = self.publications.try_send(publish) {
+            // More than the engine's window cannot be under way: only a broker that is closing comes here.
+            tracing::debug!(id = %refused.into_inner().message.id, "not published: closing");
+        }
+    }
+
+    fn due(&self, _: &Arc<str>, _: Millis) {
+        // Messages leave the store by `publish` alone.
+    }
+
+    fn revoke(&self, id: Uuid, service: &Arc<str>) {
+        self.revoker.revoke(id, service);
+    }
+
+    fn workers(&self, service: &str) -> BoxFuture<Option<u32>> {
+        let state = self.queue_state(service);
+        Box::pin(async move { state.await.map(|state| state.consumers) })
+    }
+
+    fn may_wait(&self, service: &str) -> BoxFuture<bool> {
+        let state = self.queue_state(service);
+        Box::pin(async move { state.await.is_none_or(|state| state.messages > 0) })
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        let state = self.shared.client.state().borrow().clone();
+        let links = [("publish", &state.publish), ("consume", &state.consume), ("control", &state.control)];
+        let down: Vec<_> =
+            links.iter().filter_map(|(name, link)| link.fault().map(|why| format!("{name}: {why}"))).collect();
+        let fault = |texts: Vec<String>| (!texts.is_empty()).then(|| texts.join("; "));
+        let queues = state.faults.iter().map(|(queue, why)| format!("{queue}: {why}")).collect();
+        let fleeting = self.shared.fleeting.load(Relaxed).then(|| {
+            "a worker sends results that are lost if the broker restarts: set result_persistent=True there".to_owned()
+        });
+        vec![
+            Part { name: "broker", fault: fault(down), essential: true },
+            Part { name: "queues", fault: fault(queues), essential: false },
+            Part { name: "results", fault: fleeting, essential: false },
+        ]
+    }
+
+    fn close(&self) -> BoxFuture<()> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            shared.closing.cancel();
+            shared.client.close(GRACE).await;
+            shared.tracker.close();
+            shared.tracker.wait().await;
+        })
+    }
+}
+
+impl Amqp {
+    fn queue_state(&self, service: &str) -> BoxFuture<Option<gateway_amqp::QueueState>> {
+        let client = self.shared.client.clone();
+        let queue = self.shared.plan.load().service(service).map(|service| service.config.queue.clone());
+        Box::pin(async move {
+            let asked = tokio::time::timeout(QUESTION, async { client.queue(&queue?).await.ok() });
+            asked.await.ok().flatten()
+        })
+    }
+}

@@ -1,0 +1,371 @@
+//! No server at all: tasks wait in the store and are run by programs that this process starts.
+//!
+//! A task is claimed (written: one attempt more, not due), run, and leaves the outbox with its end. A process that is
+//! killed leaves claimed tasks behind; the next one finds them at start and runs or fails them as `on_lost` says.
+
+use super::{Broker, Receipt};
+use crate::{
+    engine::{Mailbox, Stopped, now},
+    plan::{Plan, ServicePlan},
+    store::{Orphan, Store, StoreError},
+};
+use arc_swap::ArcSwap;
+use gateway_config::OnLost;
+use gateway_contract::{BoxFuture, Part};
+use gateway_life::{Answer, Fact, Millis, Publish, Raised, Report, Run, Source, State, Task};
+use gateway_worker::{Ending, Event, Job, Runner, RunnerFault, RunnerSettings, recover};
+use serde_json::Value;
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+/// How long a result waits before it is told again because the store could not take it.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+/// How long guards of the last process may take to stop their programs.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A retry waits so long, doubled each time up to [`RETRY_MOST`].
+const RETRY_FIRST: Millis = 1_000;
+const RETRY_MOST: Millis = 60_000;
+
+/// The embedded broker.
+pub struct Embedded {
+    shared: Arc<Shared>,
+    alarms: HashMap<Arc<str>, Arc<Alarm>>,
+}
+
+/// When tasks of one service become due. Bounded by the number of different times, and most are "now".
+#[derive(Default)]
+struct Alarm {
+    times: Mutex<BTreeSet<Millis>>,
+    told: Notify,
+}
+
+impl Alarm {
+    fn times(&self) -> std::sync::MutexGuard<'_, BTreeSet<Millis>> {
+        // Whole even if a holder panicked: each change is one call.
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, at: Millis) {
+        self.times().insert(at.max(now()));
+        self.told.notify_one();
+    }
+
+    /// Waits until something is due.
+    async fn due(&self) {
+        loop {
+            let next = self.times().first().copied();
+            if next.is_some_and(|at| at <= now()) {
+                let later = self.times().split_off(&(now() + 1));
+                *self.times() = later;
+                return;
+            }
+            tokio::select! {
+                () = self.told.notified() => {}
+                () = sleep_until(next), if next.is_some() => {}
+            }
+        }
+    }
+}
+
+struct Shared {
+    mailbox: Mailbox,
+    plan: Arc<ArcSwap<Plan>>,
+    store: Arc<dyn Store>,
+    runner: Runner,
+    runs: PathBuf,
+    /// What runs, and how to stop it.
+    running: Mutex<HashMap<Uuid, CancellationToken>>,
+    closing: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Embedded {
+    /// A broker whose runs have their directories in `runs`. Nothing runs before [`Broker::begin`].
+    pub fn new(
+        plan: Arc<ArcSwap<Plan>>,
+        store: Arc<dyn Store>,
+        mailbox: Mailbox,
+        mut runner: RunnerSettings,
+    ) -> Result<Self, RunnerFault> {
+        let closing = CancellationToken::new();
+        runner.shutdown = closing.clone();
+        let runs = runner.directory.clone();
+        let runner = Runner::new(runner)?;
+        let running = Mutex::default();
+        let shared = Shared { mailbox, plan, store, runner, runs, running, closing, tracker: TaskTracker::new() };
+        let with_workers = |service: &&Arc<ServicePlan>| service.config.worker.is_some();
+        let services = shared.plan.load();
+        let alarms = services.services().iter().filter(with_workers).map(|service| (service.name(), Arc::default()));
+        let alarms = alarms.collect();
+        drop(services);
+        Ok(Self { shared: Arc::new(shared), alarms })
+    }
+}
+
+impl Broker for Embedded {
+    /// Stops what a killed process left running, hands its tasks back, and starts the slots of every service that has
+    /// a worker.
+    fn begin(&self) -> BoxFuture<Result<(), StoreError>> {
+        let (shared, alarms) = (self.shared.clone(), self.alarms.clone());
+        Box::pin(async move {
+            if let Err(error) = recover(&shared.runs, PATIENCE).await {
+                tracing::warn!(%error, "runs of the last process could not be looked for");
+            }
+            for orphan in shared.store.orphans().await? {
+                if shared.hand_back(orphan).await.is_err() {
+                    return Ok(());
+                }
+            }
+            for (service, at) in shared.store.due().await? {
+                if let Some(alarm) = alarms.get(&service) {
+                    alarm.set(at);
+                }
+            }
+            for (name, alarm) in alarms {
+                if let Some(service) = shared.plan.load().service(&name) {
+                    shared.tracker.spawn(slots(shared.clone(), service.clone(), alarm));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn publish(&self, _: Publish) {
+        // The store is the queue: the engine never asks for this.
+    }
+
+    fn due(&self, service: &Arc<str>, at: Millis) {
+        if let Some(alarm) = self.alarms.get(service) {
+            alarm.set(at);
+        }
+    }
+
+    fn revoke(&self, id: Uuid, _: &Arc<str>) {
+        if let Some(running) = self.shared.running().get(&id) {
+            running.cancel();
+        }
+    }
+
+    fn workers(&self, service: &str) -> BoxFuture<Option<u32>> {
+        let slots = self
+            .shared
+            .plan
+            .load()
+            .service(service)
+            .and_then(|service| service.config.worker.as_ref())
+            .map(|worker| worker.concurrency);
+        Box::pin(async move { Some(slots.map_or(0, u32::from)) })
+    }
+
+    fn may_wait(&self, _: &str) -> BoxFuture<bool> {
+        Box::pin(async { true })
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        vec![Part { name: "broker", fault: None, essential: true }]
+    }
+
+    fn close(&self) -> BoxFuture<()> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            shared.closing.cancel();
+            shared.tracker.close();
+            shared.tracker.wait().await;
+        })
+    }
+}
+
+impl Shared {
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, CancellationToken>> {
+        // The map is whole even if a holder panicked: nothing is done under the lock but insert, get and remove.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A task that was running when the last process ended.
+    async fn hand_back(&self, orphan: Orphan) -> Result<(), Stopped> {
+        const WHY: &str = "the gateway or its machine stopped while the task ran";
+        let fact = match self.plan.load().service(&orphan.service) {
+            Some(service) => lost(service, WHY),
+            // Its service is gone from the configuration: it waits until it is back.
+            None => Fact::Requeued { due: now(), why: Raised::new("WorkerLostError", WHY) },
+        };
+        self.mailbox.heard(orphan.id, fact, None).await
+    }
+
+    /// Tells the engine until it is durable: hours of work may hang on it.
+    async fn tell(&self, id: Uuid, fact: Fact) -> Result<(), Stopped> {
+        loop {
+            let (sender, written) = oneshot::channel();
+            self.mailbox.heard(id, fact.clone(), Some(Receipt::Slot(sender))).await?;
+            match written.await {
+                Ok(true) => return Ok(()),
+                Ok(false) => tokio::time::sleep(TELL_AGAIN).await,
+                Err(_) => return Err(Stopped),
+            }
+        }
+    }
+}
+
+/// The slots of one service: claims whatever is due while a slot is free.
+async fn slots(shared: Arc<Shared>, service: Arc<ServicePlan>, alarm: Arc<Alarm>) {
+    let concurrency = service.config.worker.as_ref().map_or(1, |worker| worker.concurrency);
+    let free = Arc::new(Semaphore::new(concurrency as usize));
+    let name: Arc<str> = service.layer.name.clone().into();
+    let mut look = false;
+    loop {
+        let ready = async {
+            if !look {
+                alarm.due().await;
+            }
+            free.clone().acquire_owned().await
+        };
+        let permit = tokio::select! {
+            () = shared.closing.cancelled() => return,
+            permit = ready => permit,
+        };
+        // The semaphore is never closed.
+        let Ok(permit) = permit else { return };
+        look = true;
+        match shared.mailbox.claim(name.clone()).await {
+            Ok(Answer::Claimed(task, body)) => {
+                shared.tracker.spawn(work(shared.clone(), service.clone(), task, body, permit));
+            }
+            Ok(Answer::NothingDue) => look = false,
+            Ok(_) => tokio::time::sleep(TELL_AGAIN).await,
+            Err(Stopped) => return,
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Millis>) {
+    let wait = at.map_or(0, |at| at - now()).max(0);
+    tokio::time::sleep(Duration::from_millis(wait as u64)).await;
+}
+
+/// Runs one task in one slot, and tells its end.
+async fn work(
+    shared: Arc<Shared>,
+    service: Arc<ServicePlan>,
+    task: Task,
+    body: bytes::Bytes,
+    _slot: OwnedSemaphorePermit,
+) {
+    let id = task.id;
+    let cancel = CancellationToken::new();
+    shared.running().insert(id, cancel.clone());
+    let (events, mut progress) = mpsc::channel(16);
+    let run = run(&shared, &service, &task, &body, events, cancel);
+    let tell = async {
+        let mut known = None;
+        while let Some(event) = progress.recv().await {
+            let fact = Fact::Heard(report(&service, event, &mut known));
+            if shared.mailbox.heard(id, fact, None).await.is_err() {
+                break;
+            }
+        }
+    };
+    let (ending, ()) = tokio::join!(run, tell);
+    shared.running().remove(&id);
+    if shared.tell(id, end_of(&service, &task, ending)).await.is_err() {
+        tracing::error!(%id, "the end of a task could not be kept; it is run again after a restart");
+    }
+}
+
+async fn run(
+    shared: &Shared,
+    service: &ServicePlan,
+    task: &Task,
+    body: &[u8],
+    events: mpsc::Sender<Event>,
+    cancel: CancellationToken,
+) -> Ending {
+    let Some(program) = service.program.as_ref() else {
+        return Ending::Failure { class: "NotRegistered", message: "the service has no worker any more".into() };
+    };
+    let Some(argument) = argument(body) else {
+        return Ending::Failure { class: "ValueError", message: "the stored message cannot be read".into() };
+    };
+    let document_url = argument.pointer("/service/document/url").and_then(Value::as_str).map(str::to_owned);
+    let job =
+        Job { id: task.id, service: service.layer.name.to_string(), attempt: task.attempts, argument, document_url };
+    shared.runner.run(job, program, events, cancel).await
+}
+
+/// The one positional argument in a message's body: `[[argument], {}, {…}]`.
+fn argument(body: &[u8]) -> Option<Value> {
+    let (mut positional, _, _): (Vec<Value>, Value, Value) = serde_json::from_slice(body).ok()?;
+    (positional.len() == 1).then(|| positional.pop()).flatten()
+}
+
+/// An event of the program as the standard report.
+fn report(service: &ServicePlan, event: Event, run: &mut Option<Run>) -> Report {
+    match event {
+        Event::Started { host, start_time } => {
+            *run = Some(Run { host: host.into(), start: start(start_time).into() });
+            Report::new(State::Started, Source::Slot)
+        }
+        Event::Progress { done } => {
+            let run = run.clone();
+            let meta = serde_json::json!({
+                "current": done.floor() as u8, "total": 100, "worker_id_version": service.config.version,
+                "start_time": run.as_ref().map(|run| &*run.start), "host": run.as_ref().map(|run| &*run.host),
+                "type": service.task_name(),
+            });
+            let result = Some(meta.to_string().into());
+            Report { result, run, current: Some(done), ..Report::new(State::Progress, Source::Slot) }
+        }
+    }
+}
+
+/// When a run began, as the original's workers write it.
+fn start(at: SystemTime) -> String {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    crate::keeper::request_time(since.as_millis() as Millis)
+}
+
+fn failure(why: Raised) -> Fact {
+    Fact::Heard(Report { result: Some(why.to_json()), ..Report::new(State::Failure, Source::Slot) })
+}
+
+fn end_of(service: &ServicePlan, task: &Task, ending: Ending) -> Fact {
+    match ending {
+        Ending::Success(result) => {
+            let result = Some(result.get().to_owned().into());
+            Fact::Heard(Report { result, ..Report::new(State::Success, Source::Slot) })
+        }
+        Ending::Failure { class, message } => {
+            let why = Raised::new(class, message);
+            let retries = service.config.worker.as_ref().map_or(0, |worker| worker.retries);
+            if task.attempts > retries {
+                return failure(why);
+            }
+            let wait = (RETRY_FIRST << task.attempts.saturating_sub(1).min(6)).min(RETRY_MOST);
+            Fact::Requeued { due: now() + wait, why }
+        }
+        Ending::Cancelled => {
+            let why = Raised::new("TaskRevokedError", "terminated");
+            Fact::Heard(Report { result: Some(why.to_json()), ..Report::new(State::Revoked, Source::Slot) })
+        }
+        Ending::Aborted => {
+            let why = Raised::new("WorkerShutdown", "the gateway was stopped while the task ran");
+            Fact::Requeued { due: now(), why }
+        }
+        Ending::Lost { message } => lost(service, message),
+    }
+}
+
+/// What `on_lost` says about a task whose run was lost.
+fn lost(service: &ServicePlan, message: impl Into<Box<str>>) -> Fact {
+    let why = Raised::new("WorkerLostError", message);
+    match service.config.worker.as_ref().map(|worker| worker.on_lost) {
+        Some(OnLost::Fail) => failure(why),
+        Some(OnLost::Retry) | None => Fact::Requeued { due: now(), why },
+    }
+}

@@ -1,0 +1,142 @@
+//! Who brings tasks to workers, as the engine sees it.
+//!
+//! Two implementations: [`embedded`], where the store itself is the queue and workers run in this process, and
+//! [`amqp`], where RabbitMQ is the queue and Celery workers run anywhere. To add one, implement [`Broker`], tell the
+//! engine what you hear through its [`Mailbox`](crate::engine::Mailbox), and choose it in [`start`].
+
+pub mod amqp;
+pub mod embedded;
+
+use crate::{
+    engine::{Cache, Mailbox},
+    plan::Plan,
+    setup::StartError,
+    store::{Store, StoreError},
+};
+use amqp::Amqp;
+use arc_swap::ArcSwap;
+use embedded::Embedded;
+use gateway_config::{BrokerUrl, Config, StoreUrl};
+use gateway_contract::{BoxFuture, Part};
+use gateway_life::{Fact, Millis, Publish};
+use gateway_outside::{Client, Limits, Policy};
+use gateway_worker::{GuardCommand, RunnerSettings};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+/// A broker. None of these may block: the engine's thread calls them.
+pub trait Broker: Send + Sync + 'static {
+    /// Takes up what the last process left. Called once, when the engine runs.
+    fn begin(&self) -> BoxFuture<Result<(), StoreError>>;
+    /// Publishes a message, and tells its fate through the mailbox: exactly once for each call.
+    fn publish(&self, publish: Publish);
+    /// A task of this service becomes due in the store at that time.
+    fn due(&self, service: &Arc<str>, at: Millis);
+    /// Tells the workers to drop or stop a task.
+    fn revoke(&self, id: Uuid, service: &Arc<str>);
+    /// How many workers serve it; `None` when nobody can be asked.
+    fn workers(&self, service: &str) -> BoxFuture<Option<u32>>;
+    /// May a task of this service still wait in a queue? Also `true` when nobody can be asked.
+    fn may_wait(&self, service: &str) -> BoxFuture<bool>;
+    /// What works and what does not.
+    fn parts(&self) -> Vec<Part>;
+    /// Stops taking and running tasks; what runs is handed back to the store.
+    fn close(&self) -> BoxFuture<()>;
+}
+
+/// How long a result waits before it is told again because the store could not take it.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+
+/// Told whether what was heard is durable.
+#[derive(Debug)]
+pub enum Receipt {
+    /// A message from RabbitMQ: acknowledged once its fact is written, told again as long as it is not.
+    Delivery(Box<Delivered>),
+    /// A slot of the embedded broker: told `true` or `false`.
+    Slot(oneshot::Sender<bool>),
+}
+
+/// A message, and what has to be written before it may be acknowledged.
+#[derive(Debug)]
+pub struct Delivered {
+    receipt: gateway_amqp::Receipt,
+    id: Uuid,
+    fact: Fact,
+    mailbox: Mailbox,
+}
+
+impl Receipt {
+    fn delivery(receipt: gateway_amqp::Receipt, id: Uuid, fact: &Fact, mailbox: &Mailbox) -> Self {
+        Self::Delivery(Box::new(Delivered { receipt, id, fact: fact.clone(), mailbox: mailbox.clone() }))
+    }
+
+    /// It is durable.
+    pub fn written(self) {
+        match self {
+            Receipt::Delivery(delivered) => delivered.receipt.ack(),
+            // The slot may have ended with the process.
+            Receipt::Slot(sender) => drop(sender.send(true)),
+        }
+    }
+
+    /// It is not: it has to be told again. Unacknowledged messages come back by themselves if this process ends.
+    pub fn not_written(self) {
+        match self {
+            Receipt::Delivery(delivered) => {
+                tokio::spawn(async move {
+                    tokio::time::sleep(TELL_AGAIN).await;
+                    let (id, fact, mailbox) = (delivered.id, delivered.fact.clone(), delivered.mailbox.clone());
+                    // A stopped engine has told its reason elsewhere.
+                    let _ = mailbox.heard(id, fact, Some(Receipt::Delivery(delivered))).await;
+                });
+            }
+            Receipt::Slot(sender) => drop(sender.send(false)),
+        }
+    }
+}
+
+/// What a broker is made of.
+pub struct StartBroker {
+    /// The checked configuration.
+    pub config: Config,
+    /// The services.
+    pub plan: Arc<ArcSwap<Plan>>,
+    /// Which documents may be fetched.
+    pub policy: Policy,
+    /// How to start the guard of a program.
+    pub guard: GuardCommand,
+    /// What is durable.
+    pub store: Arc<dyn Store>,
+    /// What was committed lately.
+    pub cache: Arc<Cache>,
+    /// The engine.
+    pub mailbox: Mailbox,
+}
+
+/// Makes the broker that `broker.url` names, on the current runtime. It is idle until [`Broker::begin`].
+pub fn start(start: StartBroker) -> Result<Arc<dyn Broker>, StartError> {
+    let StartBroker { config, plan, policy, guard, store, cache, mailbox } = start;
+    match &config.broker.url {
+        BrokerUrl::Embedded => {
+            let runs = runs(&config.store.url, &*store);
+            let workers = |error: &dyn std::fmt::Display| StartError::Workers(error.to_string());
+            let client = Client::new(policy, Limits::default()).map_err(|error| workers(&error))?;
+            let settings = RunnerSettings::new(runs, guard, client);
+            Ok(Arc::new(Embedded::new(plan, store, mailbox, settings).map_err(|error| workers(&error))?))
+        }
+        BrokerUrl::Amqp(url) => Ok(Arc::new(Amqp::new(&config, url.expose(), plan, store, cache, mailbox)?)),
+    }
+}
+
+/// Beside the store's file, because the runs in it belong to the tasks in the store.
+fn runs(store: &StoreUrl, opened: &dyn Store) -> PathBuf {
+    match store {
+        StoreUrl::Sqlite(file) => {
+            let mut runs = file.as_os_str().to_owned();
+            runs.push(".runs");
+            runs.into()
+        }
+        _ => std::env::temp_dir().join(format!("service-gateway-{}.runs", opened.installation())),
+    }
+}

@@ -1,0 +1,103 @@
+//! The program's commands, one a file.
+//!
+//! Exit codes: 0 fine; 1 the asked thing failed (`check`: there are faults); 2 wrong usage, or another command met a
+//! faulty configuration.
+
+mod check;
+mod client;
+mod demo;
+mod logs;
+mod serve;
+mod token;
+
+use clap::{Parser, Subcommand};
+use gateway_config::Loaded;
+use std::{path::PathBuf, process::ExitCode};
+
+/// A REST gateway in front of queue-based workers.
+#[derive(Parser)]
+#[command(name = "service-gateway", version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(serve::Serve),
+    /// Say every fault in the configuration
+    Check(check::Check),
+    /// Print a signed token for testing
+    Token(token::Token),
+    /// Serve, do one real task, and show it: everything in one process
+    Demo(demo::Demo),
+    /// Submit a document and follow it to its result
+    Submit(client::Submit),
+    /// Ask what became of a task
+    Status(client::Status),
+    /// Cancel a task
+    Cancel(client::Cancel),
+    /// List the services of a gateway
+    Services(client::Services),
+    /// The demo's worker: measure a WAV file
+    #[command(hide = true)]
+    Analyse(demo::Analyse),
+}
+
+/// Where the configuration is.
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// The configuration file [default: ./gateway.toml, then config/gateway.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// The checked configuration; its faults are printed, and exit code 2 is what they mean to most commands.
+    fn load(&self, overrides: &[(&str, &str)]) -> Result<Loaded, ExitCode> {
+        gateway_config::load(self.config.as_deref(), gateway_config::environment(), overrides).map_err(|faults| {
+            say(&faults.to_string());
+            ExitCode::from(2)
+        })
+    }
+}
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Serve(serve) => serve.run(),
+        Command::Check(check) => check.run(),
+        Command::Token(token) => token.run(),
+        Command::Demo(demo) => demo.run(),
+        Command::Submit(submit) => submit.run(),
+        Command::Status(status) => status.run(),
+        Command::Cancel(cancel) => cancel.run(),
+        Command::Services(services) => services.run(),
+        Command::Analyse(analyse) => analyse.run(),
+    }
+}
+
+/// To the person: standard error. A closed terminal is no reason to stop.
+fn say(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
+}
+
+/// What was asked for: standard output. Fails when it is closed, as a pipe may be.
+fn print(text: &str) -> Result<(), ExitCode> {
+    use std::io::Write;
+    let mut out = std::io::stdout();
+    writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()).map_err(|_| ExitCode::FAILURE)
+}
+
+/// `Ok` is 0.
+fn exit(result: Result<(), ExitCode>) -> ExitCode {
+    result.err().unwrap_or(ExitCode::SUCCESS)
+}
+
+/// Says what failed; exit code 1.
+fn failed(error: impl std::fmt::Display) -> ExitCode {
+    say(&format!("service-gateway: {error}"));
+    ExitCode::FAILURE
+}

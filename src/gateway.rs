@@ -1,0 +1,259 @@
+//! The running gateway: configuration in, layers out.
+
+use crate::{
+    broker::{self, Broker, StartBroker},
+    engine::{self, Cache, View},
+    keeper::{Desk, Installation, Keeper, Sender},
+    locate::{self, Documents},
+    plan::Plan,
+    setup::{self, StartError},
+    stack::{GatewayLayer, Materials, Nothing, Stack},
+    store::{Keep, Sqlite, Store},
+};
+use arc_swap::ArcSwap;
+use gateway_config::{BrokerUrl, Config, StoreUrl};
+use gateway_contract::{Facts, Readiness};
+use gateway_life::Limits;
+use gateway_worker::GuardCommand;
+use std::{
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+};
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tower_layer::Layer;
+
+/// What a host may choose beside the configuration.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How to start the guard of a worker's program. Default: this executable with the argument `guard`, which the
+    /// program `service-gateway` answers. A host that mounts the gateway and runs programs with the embedded broker
+    /// calls [`guard_main`](crate::guard_main) at the beginning of its own `main`, or names the program here.
+    pub guard: GuardCommand,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { guard: GuardCommand::this_binary() }
+    }
+}
+
+/// A running gateway. Clones are handles of the same one; it stops when [`Gateway::stop`] is called or the last handle
+/// is dropped.
+#[derive(Clone)]
+pub struct Gateway {
+    materials: Materials,
+    core: Arc<Core>,
+}
+
+struct Core {
+    installation: Installation,
+    broker: Arc<dyn Broker>,
+    failed: watch::Receiver<Option<Arc<str>>>,
+    draining: CancellationToken,
+    shutdown: CancellationToken,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    _stop_when_dropped: DropGuard,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Opens the store, starts broker and engine on a thread of their own, and takes up what the last process left.
+    /// A broker that is away is no error: it is tried again for ever, and [`Gateway::readiness`] says so.
+    pub async fn start(config: &Config, options: Options) -> Result<Self, StartError> {
+        let config = config.clone().completed();
+        let store = open_store(&config).await?;
+        let plan = Arc::new(ArcSwap::from_pointee(Plan::new(&config, store.installation())));
+        let policy = locate::policy(&config)?;
+        let recorder = setup::recorder(&plan.load());
+        let (mailbox, letters) = engine::mailbox();
+        let shutdown = CancellationToken::new();
+        let (failed_sender, failed) = watch::channel(None);
+        let cache = Arc::<Cache>::default();
+        let view = Arc::new(View::new(plan.clone()));
+
+        let (started, starting) = oneshot::channel();
+        let thread = {
+            let start = StartBroker {
+                config: config.clone(),
+                plan: plan.clone(),
+                policy: policy.clone(),
+                guard: options.guard,
+                store: store.clone(),
+                cache: cache.clone(),
+                mailbox: mailbox.clone(),
+            };
+            let parts = |broker| engine::Parts {
+                store: store.clone(),
+                broker,
+                cache: cache.clone(),
+                view: view.clone(),
+                limits: limits(&config),
+                failed: failed_sender,
+                shutdown: shutdown.clone(),
+            };
+            let background = Background { start, keep: keep(&config), started };
+            background.spawn(letters, parts)?
+        };
+        let broker = starting.await.map_err(|_| StartError::Thread)??;
+
+        let draining = CancellationToken::new();
+        let desk = Arc::new(Desk {
+            store,
+            broker: broker.clone(),
+            mailbox,
+            cache,
+            view,
+            plan: plan.clone(),
+            recorder: recorder.clone(),
+            failed: failed.clone(),
+            draining: draining.clone(),
+        });
+        let materials = Materials {
+            routes: Arc::new(setup::routes(&plan.load())?),
+            recorder,
+            policy: Arc::new(setup::policy(&config)?),
+            keeper: Keeper(desk.clone()),
+            installation: Installation(desk.clone()),
+            pages: Arc::new(setup::pages(&config, &plan.load())?),
+            metrics: config.telemetry.metrics,
+            max_body: config.server.max_body.bytes() as usize,
+            documents: Documents::new(&config, policy),
+            sender: Sender(desk.clone()),
+        };
+        let core = Core {
+            installation: Installation(desk),
+            broker,
+            failed,
+            draining,
+            thread: Mutex::new(Some(thread)),
+            _stop_when_dropped: shutdown.clone().drop_guard(),
+            shutdown,
+        };
+        Ok(Self { materials, core: Arc::new(core) })
+    }
+
+    /// In front of an application: what is not ours goes through untouched.
+    pub fn layer(&self) -> GatewayLayer {
+        GatewayLayer { materials: self.materials.clone(), alone: false }
+    }
+
+    /// Alone: what is not ours is refused by us.
+    pub fn service(&self) -> Stack<Nothing> {
+        GatewayLayer { materials: self.materials.clone(), alone: true }.layer(Nothing)
+    }
+
+    /// What works and what does not.
+    pub fn readiness(&self) -> Readiness {
+        self.core.installation.readiness()
+    }
+
+    /// Resolves, with the reason, once the store has failed: nothing more can be accepted by this process, and our
+    /// routes answer 503. `service-gateway serve` then ends; a host may go on without us.
+    pub async fn failed(&self) -> Arc<str> {
+        let mut failed = self.core.failed.clone();
+        let why = failed.wait_for(Option::is_some).await.ok().map(|why| why.clone().unwrap_or_default());
+        match why {
+            Some(why) => why,
+            // Stopped without a failure: never resolves.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Makes `/readyz` say 503, so that a proxy looks elsewhere, while requests are still answered.
+    pub fn drain(&self) {
+        self.core.draining.cancel();
+    }
+
+    /// Hands running tasks back to the store, writes what is left to write, and ends the gateway's thread.
+    pub async fn stop(&self) {
+        self.drain();
+        self.core.broker.close().await;
+        self.core.shutdown.cancel();
+        let thread = self.core.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic there was logged by the runtime; there is nothing left to stop.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+/// The gateway's own thread: engine, broker and sweeper on one single-threaded runtime.
+struct Background {
+    start: StartBroker,
+    keep: Keep,
+    started: oneshot::Sender<Result<Arc<dyn Broker>, StartError>>,
+}
+
+impl Background {
+    fn spawn(
+        self,
+        letters: engine::Letters,
+        parts: impl FnOnce(Arc<dyn Broker>) -> engine::Parts,
+    ) -> Result<JoinHandle<()>, StartError> {
+        let Self { start, keep, started } = self;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+        let (store, mailbox) = (start.store.clone(), start.mailbox.clone());
+        let broker = {
+            let _runtime = runtime.enter();
+            broker::start(start)?
+        };
+        let parts = parts(broker.clone());
+        let shutdown = parts.shutdown.clone();
+        let run = async move {
+            let engine = tokio::spawn(engine::drive(parts, letters));
+            match broker.begin().await {
+                Ok(()) => {
+                    tokio::spawn(engine::sweep(store, broker.clone(), mailbox, keep, shutdown));
+                    // Nobody waits any more if the host gave up starting.
+                    let _ = started.send(Ok(broker));
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error.into()));
+                    return;
+                }
+            }
+            if let Err(panic) = engine.await {
+                tracing::error!(%panic, "the engine ended by a panic");
+            }
+        };
+        std::thread::Builder::new()
+            .name("gateway".into())
+            .spawn(move || runtime.block_on(run))
+            .map_err(StartError::Runtime)
+    }
+}
+
+async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
+    let file = match &config.store.url {
+        StoreUrl::Sqlite(file) => Some(file.clone()),
+        StoreUrl::SqliteMemory => None,
+        StoreUrl::Postgres(_) => return Err(StartError::Unsupported("store.url = \"postgres://…\"")),
+    };
+    let open = move || Sqlite::open(file.as_deref(), engine::now());
+    let store = tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Thread)??;
+    Ok(Arc::new(store))
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        outbox_depth: config.broker.outbox_depth as usize,
+        store_is_queue: config.broker.url == BrokerUrl::Embedded,
+        ..Limits::default()
+    }
+}
+
+fn keep(config: &Config) -> Keep {
+    let milliseconds = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4);
+    Keep {
+        results: milliseconds(config.store.keep_results),
+        records: milliseconds(config.store.keep_records),
+        silence: milliseconds(config.store.task_timeout),
+    }
+}

@@ -1,0 +1,108 @@
+//! The configuration as the running gateway uses it: services by name, each with what its tasks need.
+
+use gateway_celery::{Call, Protocol};
+use gateway_config::{Config, Service};
+use gateway_contract::Service as LayerService;
+use gateway_worker::Program;
+use std::{collections::HashMap, sync::Arc};
+use uuid::Uuid;
+
+/// One service.
+#[derive(Debug)]
+pub struct ServicePlan {
+    /// As layers see it.
+    pub layer: Arc<LayerService>,
+    /// Its table.
+    pub config: Service,
+    /// The program of its worker, if it has one of ours.
+    pub program: Option<Program>,
+    name: Arc<str>,
+}
+
+impl ServicePlan {
+    /// Its name in the configuration.
+    pub fn name(&self) -> Arc<str> {
+        self.name.clone()
+    }
+
+    /// The task's name without the application's.
+    pub fn task_name(&self) -> &str {
+        &self.config.task
+    }
+}
+
+/// What is the same for all services, and the services.
+#[derive(Debug)]
+pub struct Plan {
+    services: Vec<Arc<ServicePlan>>,
+    by_name: HashMap<Arc<str>, usize>,
+    app: String,
+    origin: String,
+    /// The queue that takes the results.
+    pub reply_queue: String,
+    /// Celery's message protocol.
+    pub protocol: Protocol,
+}
+
+impl Plan {
+    /// The plan of a checked configuration, for the installation with this id.
+    pub fn new(config: &Config, installation: Uuid) -> Self {
+        let services: Vec<_> = config
+            .services
+            .iter()
+            .zip(0_u16..)
+            .map(|((name, service), index)| {
+                let layer = LayerService {
+                    index,
+                    name: name.as_str().into(),
+                    route: service.route.as_str().into(),
+                    requires_document: service.requires_document,
+                };
+                let program = service.worker.as_ref().map(program);
+                Arc::new(ServicePlan {
+                    layer: Arc::new(layer),
+                    config: service.clone(),
+                    program,
+                    name: name.as_str().into(),
+                })
+            })
+            .collect();
+        let by_name = services.iter().enumerate().map(|(at, service)| (service.name(), at)).collect();
+        let reply_queue = match config.broker.reply_queue.as_str() {
+            "" => format!("service-gateway.replies.{installation}"),
+            name => name.to_owned(),
+        };
+        let protocol = if config.broker.task_protocol == 1 { Protocol::One } else { Protocol::Two };
+        Self { services, by_name, app: config.broker.app.clone(), origin: origin(), reply_queue, protocol }
+    }
+
+    /// The service of that name.
+    pub fn service(&self, name: &str) -> Option<&Arc<ServicePlan>> {
+        self.by_name.get(name).map(|&at| &self.services[at])
+    }
+
+    /// All services, by index.
+    pub fn services(&self) -> &[Arc<ServicePlan>] {
+        &self.services
+    }
+
+    /// The Celery call of a task of that service, without its argument.
+    pub fn call(&self, service: &ServicePlan, id: Uuid) -> Call {
+        let task = format!("{}.{}", self.app, service.task_name());
+        Call::new(id, task, service.config.queue.as_str(), self.reply_queue.as_str(), self.origin.as_str())
+    }
+}
+
+fn program(worker: &gateway_config::Worker) -> Program {
+    Program {
+        progress: worker.progress.as_ref().map(|pattern| pattern.regex().clone()),
+        timeout: worker.timeout,
+        ..Program::new(worker.command.clone())
+    }
+}
+
+/// Who sends, as Celery's tools show it: `gateway@host`.
+fn origin() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("service-gateway@{}", host.trim())
+}

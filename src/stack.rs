@@ -1,0 +1,99 @@
+//! THE file: every layer, in order, each with the reason for its place.
+//!
+//! The order is code; configuration sets layers up and never reorders them.
+
+mod beyond;
+
+pub use beyond::{Beyond, BeyondLayer, Nothing};
+
+use crate::{
+    keeper::{Installation, Keeper, Sender},
+    locate::Documents,
+};
+use gateway_arguments::{ArgumentsLayer, ReadArguments};
+use gateway_auth::{Auth, AuthLayer, Policy};
+use gateway_contract::Body;
+use gateway_dispatch::{Dispatch, DispatchLayer};
+use gateway_document::{Document, DocumentLayer};
+use gateway_metrics::{Metrics, MetricsLayer, Recorder};
+use gateway_pages::{Answers, Pages, PagesLayer};
+use gateway_respond::{Respond, RespondLayer};
+use gateway_route::{Route, RouteLayer, Routes};
+use gateway_status::{Status, StatusLayer};
+use http::{Request, Response};
+use std::{convert::Infallible, sync::Arc};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// The whole stack round any application, as a type a host can name. No box and no `dyn` on its hot paths.
+pub type Stack<S> = Route<Metrics<Respond<Auth<Status<Answers<Submitting<S>, Installation>, Keeper>>>>>;
+/// The part of the stack that submissions cross.
+pub type Submitting<S> = ReadArguments<Document<Dispatch<Beyond<S>, Sender>, Documents>>;
+
+/// What the stack is made of: built once from the configuration, cloned cheaply.
+#[derive(Clone, Debug)]
+pub(crate) struct Materials {
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) recorder: Recorder,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) keeper: Keeper,
+    pub(crate) installation: Installation,
+    pub(crate) pages: Arc<Pages>,
+    pub(crate) metrics: bool,
+    pub(crate) max_body: usize,
+    pub(crate) documents: Documents,
+    pub(crate) sender: Sender,
+}
+
+/// The gateway as a [`Layer`]; see [`crate::Gateway::layer`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct GatewayLayer {
+    pub(crate) materials: Materials,
+    /// Nothing is behind us: a known verb under an unknown service is refused here.
+    pub(crate) alone: bool,
+}
+
+impl<S> Layer<S> for GatewayLayer {
+    type Service = Stack<S>;
+
+    fn layer(&self, application: S) -> Stack<S> {
+        let Materials { routes, recorder, policy, keeper, installation, pages, metrics, max_body, documents, sender } =
+            self.materials.clone();
+        let route = if self.alone { RouteLayer::alone(routes) } else { RouteLayer::new(routes) };
+        tower::ServiceBuilder::new()
+            // Name it: everything below works on the name alone, and a request without one crosses untouched.
+            .layer(route)
+            // Measure it: above respond, so that refusals are measured too.
+            .layer(MetricsLayer::new(recorder))
+            // Catch it: below this line anything may be refused with a `Rejection`, above it nothing fails.
+            .layer(RespondLayer::new())
+            // Admit it: before anything that costs.
+            .layer(AuthLayer::new(policy))
+            // Answer it, if it asks about a task already sent: the most frequent question, so the first answer.
+            .layer(StatusLayer::new(keeper))
+            // Answer it, if it asks about a service or about us.
+            .layer(PagesLayer::new(installation, pages).metrics(metrics))
+            // Read it: submissions alone come this far with a body; the seed's clients send `doc_url` in a form.
+            .layer(ArgumentsLayer::new(max_body))
+            // Find it: a storage id becomes a URL, every URL is judged.
+            .layer(DocumentLayer::new(documents))
+            // Send it: written down, then answered.
+            .layer(DispatchLayer::new(sender))
+            // Hand over what is not ours.
+            .layer(BeyondLayer)
+            .service(application)
+    }
+}
+
+/// Pins a type error to the line that calls it: `service` is a gateway for requests with body `B`.
+pub fn is_gateway<S, B, R>(service: S) -> S
+where
+    S: Service<Request<B>, Response = Response<Body<R>>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+{
+    service
+}

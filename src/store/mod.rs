@@ -1,0 +1,93 @@
+//! What is durable: tasks, their messages, idempotency keys, counts.
+//!
+//! A [`Store`] carries out batches of [`Write`]s, each batch one durable transaction, and knows no rule about tasks:
+//! those are in [`gateway_life::apply`], which it calls inside the transaction.
+
+mod sqlite;
+
+use bytes::Bytes;
+use gateway_contract::{BoxFuture, Stats};
+use gateway_life::{CommitFault, Fact, Millis, Task, Waiting, Write, Written};
+use std::{path::PathBuf, sync::Arc};
+use uuid::Uuid;
+
+pub use sqlite::Sqlite;
+
+/// What a read or the opening of a store fails with. Never holds a password.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Another process uses the file.
+    #[error("{0} is in use by another process: one gateway a file (several gateways need postgres)")]
+    InUse(PathBuf),
+    /// The schema is of a newer program.
+    #[error("the store's schema is version {found}, this program knows up to {known}: run a newer service-gateway")]
+    TooNew {
+        /// The version found.
+        found: i64,
+        /// The newest version this program knows.
+        known: i64,
+    },
+    /// The store cannot be read now.
+    #[error("the store failed: {0}")]
+    Failed(Arc<str>),
+    /// No answer in time, or the store was closed.
+    #[error("the store did not answer in time")]
+    TimedOut,
+}
+
+/// How long what is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    /// Results, after the end.
+    pub results: Millis,
+    /// Records, after the end.
+    pub records: Millis,
+    /// Without a sign of life.
+    pub silence: Millis,
+}
+
+/// What a sweep found: facts to be applied, at most as many as were asked for.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// Tasks and what is to be told of them.
+    pub facts: Vec<(Uuid, Fact)>,
+    /// Records deleted.
+    pub deleted: usize,
+    /// Tasks without a sign of life for too long: whoever knows the broker judges whether they still wait in a queue.
+    pub silent: Vec<Task>,
+}
+
+/// A task that a slot of the embedded broker was running when the process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// The task.
+    pub id: Uuid,
+    /// Its service.
+    pub service: Arc<str>,
+}
+
+/// A service, and when the first of its messages is due.
+pub type Due = (Arc<str>, Millis);
+
+/// A store. Its futures have deadlines of their own.
+pub trait Store: Send + Sync + 'static {
+    /// One durable transaction. `now` is what the rules are told.
+    fn commit(&self, now: Millis, writes: Vec<Write>) -> BoxFuture<Result<Vec<Written>, CommitFault>>;
+    /// A task.
+    fn load(&self, id: Uuid) -> BoxFuture<Result<Option<Task>, StoreError>>;
+    /// The body of a message that still waits in the outbox.
+    fn body(&self, id: Uuid) -> BoxFuture<Result<Option<Bytes>, StoreError>>;
+    /// Everything in the outbox, oldest first, without the bodies.
+    fn outbox(&self) -> BoxFuture<Result<Vec<Waiting>, StoreError>>;
+    /// Tasks that were being run by the embedded broker when the last process ended.
+    fn orphans(&self) -> BoxFuture<Result<Vec<Orphan>, StoreError>>;
+    /// Services with messages in the outbox, and when the first of each is due.
+    fn due(&self) -> BoxFuture<Result<Vec<Due>, StoreError>>;
+    /// Finds what is over its time, and deletes what is over its last, at most `limit` of each. Silent tasks are told
+    /// in the order of their ids, from the one after `after` on.
+    fn sweep(&self, now: Millis, keep: Keep, after: Uuid, limit: usize) -> BoxFuture<Result<Swept, StoreError>>;
+    /// Accepted tasks of a service, or of all.
+    fn stats(&self, service: Option<&str>) -> BoxFuture<Result<Stats, StoreError>>;
+    /// The id of this installation, made with the store.
+    fn installation(&self) -> Uuid;
+}

@@ -1,0 +1,225 @@
+//! SQLite: one file, one process. One thread writes, two read.
+//!
+//! Durable means WAL and `synchronous=FULL`. After an I/O error nobody knows what is on the disk: the batch's outcome
+//! is [`CommitFault::Unknown`] and every later commit is refused (see <https://www.sqlite.org/wal.html>).
+
+mod read;
+mod row;
+mod schema;
+mod write;
+
+use super::{Due, Keep, Orphan, Store, StoreError, Swept};
+use bytes::Bytes;
+use gateway_contract::{BoxFuture, Stats};
+use gateway_life::{CommitFault, Millis, Task, Waiting, Write, Written};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+/// How long a read may take before its client is told that the store does not answer.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a predecessor may take to let go of the file.
+const PREDECESSOR: Duration = Duration::from_secs(30);
+/// Reads that may wait; beyond, they are refused as timed out.
+const READS: usize = 4096;
+const READERS: usize = 2;
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// A store in one SQLite file, or in memory.
+pub struct Sqlite {
+    writer: mpsc::Sender<Job>,
+    /// Empty in memory: then the writer reads too.
+    reader: Option<mpsc::Sender<Job>>,
+    installation: Uuid,
+    /// Held as long as the store is open.
+    _lock: Option<File>,
+}
+
+pub(super) fn failed(error: rusqlite::Error) -> StoreError {
+    StoreError::Failed(error.to_string().into())
+}
+
+impl Sqlite {
+    /// Opens or makes the file; `None` keeps everything in memory. Blocks: waits up to 30 s for another process.
+    pub fn open(file: Option<&Path>, now: Millis) -> Result<Self, StoreError> {
+        let lock = file.map(lock_file).transpose()?;
+        let mut connection = match file {
+            Some(file) => Connection::open(file),
+            None => Connection::open_in_memory(),
+        }
+        .map_err(failed)?;
+        prepare(&connection).map_err(failed)?;
+        let installation = schema::migrate(&mut connection, now)?;
+        if file.is_some() {
+            // What only the page cache may hold since a failed fsync of the last process is written again.
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed)?;
+        }
+        let writer = spawn("store-writer", connection, mpsc::channel(64));
+        let reader = file.map(readers).transpose()?;
+        Ok(Self { writer, reader, installation, _lock: lock })
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> BoxFuture<Result<T, StoreError>> {
+        let reader = self.reader.as_ref().unwrap_or(&self.writer).clone();
+        run(reader, move |connection| ask(connection).map_err(failed))
+    }
+}
+
+/// Runs a job on a thread of the store and waits for its answer, under the deadline.
+fn run<T: Send + 'static>(
+    thread: mpsc::Sender<Job>,
+    ask: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+) -> BoxFuture<Result<T, StoreError>> {
+    Box::pin(async move {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            // Nobody may be waiting any more: then the answer is dropped.
+            let _ = answer.send(ask(connection));
+        });
+        let asked = async move {
+            thread.send(job).await.map_err(|_| StoreError::TimedOut)?;
+            answered.await.map_err(|_| StoreError::TimedOut)?
+        };
+        tokio::time::timeout(READ_DEADLINE, asked).await.unwrap_or(Err(StoreError::TimedOut))
+    })
+}
+
+impl Store for Sqlite {
+    fn commit(&self, now: Millis, writes: Vec<Write>) -> BoxFuture<Result<Vec<Written>, CommitFault>> {
+        let writer = self.writer.clone();
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            let job: Job = Box::new(move |connection| {
+                let _ = answer.send(write::commit(connection, now, writes).map_err(|error| fault(connection, &error)));
+            });
+            let closed = |_| CommitFault::Unknown("the store's thread has ended".into());
+            writer.send(job).await.map_err(|_| CommitFault::NotWritten("the store is closed".into()))?;
+            answered.await.map_err(closed)?
+        })
+    }
+
+    fn load(&self, id: Uuid) -> BoxFuture<Result<Option<Task>, StoreError>> {
+        self.read(move |connection| row::load(connection, id))
+    }
+
+    fn body(&self, id: Uuid) -> BoxFuture<Result<Option<Bytes>, StoreError>> {
+        self.read(move |connection| read::body(connection, id))
+    }
+
+    fn outbox(&self) -> BoxFuture<Result<Vec<Waiting>, StoreError>> {
+        self.read(|connection| read::outbox(connection))
+    }
+
+    fn orphans(&self) -> BoxFuture<Result<Vec<Orphan>, StoreError>> {
+        self.read(|connection| read::orphans(connection))
+    }
+
+    fn due(&self) -> BoxFuture<Result<Vec<Due>, StoreError>> {
+        self.read(|connection| read::due(connection))
+    }
+
+    fn sweep(&self, now: Millis, keep: Keep, after: Uuid, limit: usize) -> BoxFuture<Result<Swept, StoreError>> {
+        run(self.writer.clone(), move |connection| read::sweep(connection, now, &keep, after, limit).map_err(failed))
+    }
+
+    fn stats(&self, service: Option<&str>) -> BoxFuture<Result<Stats, StoreError>> {
+        let service = service.map(str::to_owned);
+        self.read(move |connection| read::stats(connection, service.as_deref()))
+    }
+
+    fn installation(&self) -> Uuid {
+        self.installation
+    }
+}
+
+/// Out of space or busy is known not to be written, once rolled back; anything else is not known.
+fn fault(connection: &Connection, error: &rusqlite::Error) -> CommitFault {
+    let why = error.to_string().into();
+    let known = matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::TooBig)
+    );
+    // `is_autocommit`: no transaction is left open, so the roll-back that the guard did on drop worked.
+    if known && connection.is_autocommit() { CommitFault::NotWritten(why) } else { CommitFault::Unknown(why) }
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    // Before the first table: it cannot be turned on later without rewriting the file.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", -65_536)?;
+    Ok(())
+}
+
+fn readers(file: &Path) -> Result<mpsc::Sender<Job>, StoreError> {
+    let (asked, jobs) = mpsc::channel::<Job>(READS);
+    let jobs = Arc::new(std::sync::Mutex::new(jobs));
+    for number in 0..READERS {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(file, flags).map_err(failed)?;
+        connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
+        let jobs = jobs.clone();
+        thread(&format!("store-reader-{number}"), move || {
+            loop {
+                // One waits for the next job while the other works; a poisoned lock means that a job panicked.
+                let job = jobs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).blocking_recv();
+                match job {
+                    Some(job) => job(&mut connection),
+                    None => break,
+                }
+            }
+        });
+    }
+    Ok(asked)
+}
+
+fn spawn(
+    name: &str,
+    mut connection: Connection,
+    (asked, mut jobs): (mpsc::Sender<Job>, mpsc::Receiver<Job>),
+) -> mpsc::Sender<Job> {
+    thread(name, move || {
+        while let Some(job) = jobs.blocking_recv() {
+            job(&mut connection);
+        }
+    });
+    asked
+}
+
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) {
+    // A process that cannot start a thread at start-up cannot serve either.
+    std::thread::Builder::new().name(name.into()).spawn(work).expect("the system starts threads");
+}
+
+/// One process a file: two writers would not know of each other's publications.
+fn lock_file(file: &Path) -> Result<File, StoreError> {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".lock");
+    let failed = |error: std::io::Error| StoreError::Failed(format!("{}: {error}", file.display()).into());
+    let lock = File::create(PathBuf::from(name)).map_err(failed)?;
+    let deadline = Instant::now() + PREDECESSOR;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(std::fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                // A synchronous wait at start-up, before any runtime thread depends on this one.
+                std::thread::park_timeout(Duration::from_millis(100));
+            }
+            Err(std::fs::TryLockError::WouldBlock) => return Err(StoreError::InUse(file.to_path_buf())),
+            Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What is asked of the store.
+
+use super::row;
+use crate::store::{Keep, Orphan, Swept};
+use bytes::Bytes;
+use gateway_contract::Stats;
+use gateway_life::{Fact, Millis, Waiting};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::sync::Arc;
+use uuid::Uuid;
+
+pub(super) fn body(connection: &Connection, id: Uuid) -> rusqlite::Result<Option<Bytes>> {
+    let mut statement = connection.prepare_cached("SELECT body FROM outbox WHERE id = ?1")?;
+    Ok(statement.query_row([id.as_bytes()], |row| row.get::<_, Vec<u8>>(0)).optional()?.map(Bytes::from))
+}
+
+pub(super) fn outbox(connection: &Connection) -> rusqlite::Result<Vec<Waiting>> {
+    let mut statement = connection
+        .prepare("SELECT o.id, o.service, t.attempts FROM outbox o JOIN task t ON t.id = o.id ORDER BY o.id")?;
+    let rows = statement.query_map([], |row| {
+        Ok(Waiting {
+            id: Uuid::from_bytes(row.get(0)?),
+            service: Arc::from(row.get::<_, String>(1)?),
+            attempts: row.get(2)?,
+            body: None,
+        })
+    })?;
+    rows.collect()
+}
+
+pub(super) fn orphans(connection: &Connection) -> rusqlite::Result<Vec<Orphan>> {
+    let mut statement = connection.prepare("SELECT id, service FROM outbox WHERE due IS NULL ORDER BY id")?;
+    let rows = statement.query_map([], |row| {
+        Ok(Orphan { id: Uuid::from_bytes(row.get(0)?), service: Arc::from(row.get::<_, String>(1)?) })
+    })?;
+    rows.collect()
+}
+
+pub(super) fn due(connection: &Connection) -> rusqlite::Result<Vec<(Arc<str>, Millis)>> {
+    let mut statement =
+        connection.prepare("SELECT service, min(due) FROM outbox WHERE due IS NOT NULL GROUP BY service")?;
+    let rows = statement.query_map([], |row| Ok((Arc::from(row.get::<_, String>(0)?), row.get(1)?)))?;
+    rows.collect()
+}
+
+pub(super) fn stats(connection: &Connection, service: Option<&str>) -> rusqlite::Result<Stats> {
+    let since = connection.query_row("SELECT created FROM installation", [], |row| row.get(0))?;
+    let count: i64 = match service {
+        Some(service) => connection
+            .query_row("SELECT count FROM accepted WHERE service = ?1", [service], |row| row.get(0))
+            .optional()?
+            .unwrap_or(0),
+        None => connection.query_row("SELECT coalesce(sum(count), 0) FROM accepted", [], |row| row.get(0))?,
+    };
+    Ok(Stats { invocations: count.max(0) as u64, since })
+}
+
+/// Finds what is over its time; the records that are over their last are deleted at once, at most `limit` of them.
+pub(super) fn sweep(
+    connection: &mut Connection,
+    now: Millis,
+    keep: &Keep,
+    after: Uuid,
+    limit: usize,
+) -> rusqlite::Result<Swept> {
+    let limit = limit as i64;
+    let mut swept = Swept::default();
+    {
+        let mut forget = connection
+            .prepare_cached("SELECT id FROM task WHERE ended < ?1 AND state <> 'EXPIRED' ORDER BY ended LIMIT ?2")?;
+        let rows = forget.query_map(params![now - keep.results, limit], |row| row.get(0))?;
+        for id in rows {
+            swept.facts.push((Uuid::from_bytes(id?), Fact::Forgotten));
+        }
+        let mut silent = connection.prepare_cached(&format!(
+            "SELECT {} FROM task WHERE ended IS NULL AND settled = 1 AND heard < ?1 AND id > ?2 \
+             ORDER BY id LIMIT ?3",
+            row::COLUMNS
+        ))?;
+        for task in silent.query_map(params![now - keep.silence, after.as_bytes(), limit], row::from_row)? {
+            swept.silent.push(task?);
+        }
+    }
+    let transaction = connection.transaction()?;
+    swept.deleted = transaction.execute(
+        "DELETE FROM task WHERE id IN (SELECT id FROM task WHERE ended < ?1 ORDER BY ended LIMIT ?2)",
+        params![now - keep.records, limit],
+    )?;
+    transaction.execute(
+        "DELETE FROM idempotency WHERE (subject, key) IN (SELECT i.subject, i.key FROM idempotency i \
+         LEFT JOIN task t ON t.id = i.id WHERE i.expires < ?1 AND (t.id IS NULL OR t.ended IS NOT NULL) LIMIT ?2)",
+        params![now, limit],
+    )?;
+    transaction.commit()?;
+    Ok(swept)
+}
