@@ -45,7 +45,7 @@ pub async fn recover(root: &Path, patience: Duration) -> io::Result<Vec<LeftOver
     let deadline = Instant::now() + patience;
     let mut left = Vec::new();
     for (path, run) in found {
-        if false {
+        if is_owned(&path).await {
             continue;
         }
         if !clear(&path, deadline).await {

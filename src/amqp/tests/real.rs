@@ -1,4 +1,4 @@
-//! Against a real RabbitMQ, named by `SG_TEST_AMQP_URL`; `tests/support/run` starts one and sets it.
+//! Against a real RabbitMQ, named by `SG_TEST_AMQP_URL`; `tests/run` starts one and sets it.
 //!
 //! | file | what |
 //! |---|---|

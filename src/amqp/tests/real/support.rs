@@ -24,7 +24,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The broker's URL. There is no test without a broker, and no test that passes by not running.
 pub(crate) fn url() -> String {
     std::env::var("SG_TEST_AMQP_URL").unwrap_or_else(|_| {
-        panic!("SG_TEST_AMQP_URL is not set: these tests need a RabbitMQ; tests/support/run starts one and runs them")
+        panic!("SG_TEST_AMQP_URL is not set: these tests need a RabbitMQ; tests/run starts one and runs them")
     })
 }
 
