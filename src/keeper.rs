@@ -1,5 +1,7 @@
 //! The layers' view of the engine: who keeps tasks, who sends them, what is known of the installation.
 
+mod limits;
+
 use crate::{
     broker::Broker,
     engine::{Cache, Mailbox, Stopped, View, now},
@@ -156,6 +158,8 @@ fn accept(plan: &Plan, submission: Submission) -> Result<Accept, Rejection> {
     };
     let mut task = Task::new(Uuid::now_v7(), service.name(), now());
     task.subject = subject.clone();
+    task.wait_limit = limits::limit("wait_limit", service.config.wait_limit, &work.misc)?;
+    task.run_limit = limits::limit("run_limit", service.config.run_limit, &work.misc)?;
     let argument = gateway_celery::argument(
         &request_time(task.submitted),
         service.task_name(),
@@ -163,7 +167,7 @@ fn accept(plan: &Plan, submission: Submission) -> Result<Accept, Rejection> {
         work.annotations_url.as_deref(),
         work.misc,
     );
-    let body = plan.call(service, task.id).body(plan.protocol, &argument);
+    let body = plan.call(service, task.id, task.run_limit).body(plan.protocol, &argument);
     let key = idempotency.map(|said| IdempotencyKey { subject, key: said.key, fingerprint: said.fingerprint });
     Ok(Accept { task, body, key })
 }

@@ -3,6 +3,7 @@
 use gateway_celery::{Call, Protocol};
 use gateway_config::{Config, Service};
 use gateway_contract::Service as LayerService;
+use gateway_life::Millis;
 use gateway_worker::Program;
 use std::{collections::HashMap, sync::Arc};
 use uuid::Uuid;
@@ -86,10 +87,14 @@ impl Plan {
         &self.services
     }
 
-    /// The Celery call of a task of that service, without its argument.
-    pub fn call(&self, service: &ServicePlan, id: Uuid) -> Call {
-        let task = format!("{}.{}", self.app, service.task_name());
-        Call::new(id, task, service.config.queue.as_str(), self.reply_queue.as_str(), self.origin.as_str())
+    /// The Celery call of a task of that service, without its argument; `run_limit` in milliseconds.
+    pub fn call(&self, service: &ServicePlan, id: Uuid, run_limit: Option<Millis>) -> Call {
+        let name = format!("{}.{}", self.app, service.task_name());
+        let queue = service.config.queue.as_str();
+        let call = Call::new(id, name, queue, self.reply_queue.as_str(), self.origin.as_str());
+        // In whole seconds, and not below one: Celery's worker stops a run that takes longer.
+        let seconds = run_limit.map(|limit| u32::try_from(limit.max(1_000) / 1_000).unwrap_or(u32::MAX));
+        Call { time_limit: (seconds, None), ..call }
     }
 }
 

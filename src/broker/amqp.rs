@@ -12,11 +12,11 @@ use crate::{
     store::{Store, StoreError},
 };
 use arc_swap::ArcSwap;
-use gateway_amqp::{Address, Client, Inbox, Kind, QueueSpec, Settings};
+use gateway_amqp::{Address, Client, ControlError, Inbox, Kind, QueueSpec, QueueState, Settings};
 use gateway_celery::Field;
 use gateway_config::{Argument, Config, QueueType, Service};
 use gateway_contract::{BoxFuture, Part};
-use gateway_life::{Millis, Publish, Waiting};
+use gateway_life::{Delivery, Millis, Publish, Task, Waiting};
 use revoke::Revoker;
 use std::{
     sync::{
@@ -172,12 +172,18 @@ impl Broker for Amqp {
 
     fn workers(&self, service: &str) -> BoxFuture<Option<u32>> {
         let state = self.queue_state(service);
-        Box::pin(async move { state.await.map(|state| state.consumers) })
+        Box::pin(async move { state.await.ok().map(|state| state.consumers) })
     }
 
-    fn may_wait(&self, service: &str) -> BoxFuture<bool> {
-        let state = self.queue_state(service);
-        Box::pin(async move { state.await.is_none_or(|state| state.messages > 0) })
+    fn may_wait(&self, task: &Task) -> BoxFuture<bool> {
+        let state = self.queue_state(&task.service);
+        let sent = task.delivery == Delivery::Settled;
+        Box::pin(async move {
+            match state.await {
+                Ok(state) => !sent || state.messages > 0,
+                Err(error) => !matches!(error, ControlError::NoSuchQueue),
+            }
+        })
     }
 
     fn parts(&self) -> Vec<Part> {
@@ -209,12 +215,13 @@ impl Broker for Amqp {
 }
 
 impl Amqp {
-    fn queue_state(&self, service: &str) -> BoxFuture<Option<gateway_amqp::QueueState>> {
+    fn queue_state(&self, service: &str) -> BoxFuture<Result<QueueState, ControlError>> {
         let client = self.shared.client.clone();
         let queue = self.shared.plan.load().service(service).map(|service| service.config.queue.clone());
         Box::pin(async move {
-            let asked = tokio::time::timeout(QUESTION, async { client.queue(&queue?).await.ok() });
-            asked.await.ok().flatten()
+            // A service that is not configured any more has no queue of ours.
+            let queue = queue.ok_or(ControlError::NoSuchQueue)?;
+            tokio::time::timeout(QUESTION, client.queue(&queue)).await.unwrap_or(Err(ControlError::NotConnected))
         })
     }
 }

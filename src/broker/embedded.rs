@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use gateway_config::OnLost;
 use gateway_contract::{BoxFuture, Part};
 use gateway_life::{Answer, Fact, Millis, Publish, Raised, Report, Run, Source, State, Task};
-use gateway_worker::{Ending, Event, Job, Runner, RunnerFault, RunnerSettings, recover};
+use gateway_worker::{Ending, Event, Job, Program, Runner, RunnerFault, RunnerSettings, recover};
 use serde_json::Value;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -164,8 +164,9 @@ impl Broker for Embedded {
         Box::pin(async move { Some(slots.map_or(0, u32::from)) })
     }
 
-    fn may_wait(&self, _: &str) -> BoxFuture<bool> {
-        Box::pin(async { true })
+    fn may_wait(&self, task: &Task) -> BoxFuture<bool> {
+        let served = self.alarms.contains_key(&task.service);
+        Box::pin(async move { served })
     }
 
     fn parts(&self) -> Vec<Part> {
@@ -235,7 +236,7 @@ async fn slots(shared: Arc<Shared>, service: Arc<ServicePlan>, alarm: Arc<Alarm>
         look = true;
         match shared.mailbox.claim(name.clone()).await {
             Ok(Answer::Claimed(task, body)) => {
-                shared.tracker.spawn(work(shared.clone(), service.clone(), task, body, permit));
+                shared.tracker.spawn(work(shared.clone(), service.clone(), *task, body, permit));
             }
             Ok(Answer::NothingDue) => look = false,
             Ok(_) => tokio::time::sleep(TELL_AGAIN).await,
@@ -286,7 +287,7 @@ async fn run(
     events: mpsc::Sender<Event>,
     cancel: CancellationToken,
 ) -> Ending {
-    let Some(program) = service.program.as_ref() else {
+    let Some(program) = service.program.as_ref().map(|program| limited(program, task)) else {
         return Ending::Failure { class: "NotRegistered", message: "the service has no worker any more".into() };
     };
     let Some(argument) = argument(body) else {
@@ -295,7 +296,16 @@ async fn run(
     let document_url = argument.pointer("/service/document/url").and_then(Value::as_str).map(str::to_owned);
     let job =
         Job { id: task.id, service: service.layer.name.to_string(), attempt: task.attempts, argument, document_url };
-    shared.runner.run(job, program, events, cancel).await
+    shared.runner.run(job, &program, events, cancel).await
+}
+
+/// The program with the task's own limit, where that is the shorter one.
+fn limited(program: &Program, task: &Task) -> Program {
+    let mut program = program.clone();
+    if let Some(limit) = task.run_limit.and_then(|limit| u64::try_from(limit).ok()) {
+        program.timeout = program.timeout.min(Duration::from_millis(limit));
+    }
+    program
 }
 
 /// The one positional argument in a message's body: `[[argument], {}, {…}]`.

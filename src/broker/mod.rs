@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use embedded::Embedded;
 use gateway_config::{BrokerUrl, Config, StoreUrl};
 use gateway_contract::{BoxFuture, Part};
-use gateway_life::{Fact, Millis, Publish};
+use gateway_life::{Fact, Millis, Publish, Task};
 use gateway_outside::{Client, Limits, Policy};
 use gateway_worker::{GuardCommand, RunnerSettings};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -37,8 +37,9 @@ pub trait Broker: Send + Sync + 'static {
     fn revoke(&self, id: Uuid, service: &Arc<str>);
     /// How many workers serve it; `None` when nobody can be asked.
     fn workers(&self, service: &str) -> BoxFuture<Option<u32>>;
-    /// May a task of this service still wait in a queue? Also `true` when nobody can be asked.
-    fn may_wait(&self, service: &str) -> BoxFuture<bool>;
+    /// May a task that was never started still wait its turn? `false` if there is no queue that it could wait in; also
+    /// `true` when nobody can be asked.
+    fn may_wait(&self, task: &Task) -> BoxFuture<bool>;
     /// What works and what does not.
     fn parts(&self) -> Vec<Part>;
     /// Stops taking and running tasks; what runs is handed back to the store.

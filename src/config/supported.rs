@@ -63,15 +63,6 @@ pub(crate) const NOT_YET: &[NotYet] = &[
         asked: |config| when(config.services.contains_key("simple_workflow"), "services.simple_workflow"),
     },
     NotYet {
-        what: "limits of waiting and running are not available in this version: leave it empty",
-        answer: Answer::Refused,
-        asked: |config| {
-            let mut keys = services(config, "wait_limit", |service| service.wait_limit.is_some());
-            keys.extend(services(config, "run_limit", |service| service.run_limit.is_some()));
-            keys
-        },
-    },
-    NotYet {
         what: "dead letters are not read in this version: leave it empty",
         answer: Answer::Refused,
         asked: |config| services(config, "dead_letter_queue", |service| !service.dead_letter_queue.is_empty()),

@@ -5,7 +5,7 @@ use crate::{
     broker::Broker,
     store::{Keep, Store},
 };
-use gateway_life::{Fact, Task};
+use gateway_life::{Delivery, Fact, Task};
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -52,10 +52,13 @@ pub async fn sweep(
 
 /// Waiting in a queue that exists is a sign of life.
 async fn overdue(task: &Task, broker: &dyn Broker, keep: Keep) -> Option<(Uuid, Fact)> {
-    if task.started.is_none() && broker.may_wait(&task.service).await {
+    if task.started.is_none() && broker.may_wait(task).await {
         return None;
     }
     let seconds = keep.silence / 1000;
-    let why = format!("no sign of life from a worker for {seconds} s (store.task_timeout)");
-    Some((task.id, Fact::Overdue(why.into())))
+    let why = match task.delivery {
+        Delivery::Settled => format!("no sign of life from a worker for {seconds} s (store.task_timeout)"),
+        Delivery::Owned => format!("no queue took the task for {seconds} s (store.task_timeout)"),
+    };
+    Some((task.id, Fact::Overdue { heard: task.heard, why: why.into() }))
 }

@@ -90,5 +90,6 @@ fn history(task: &Task) -> History {
         sent: task.sent,
         started: task.started,
         ended: task.ended,
+        reason: task.note.clone(),
     }
 }

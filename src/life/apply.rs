@@ -14,7 +14,9 @@ pub fn apply(task: &mut Task, fact: &Fact, now: Millis) -> Change {
         Fact::Heard(report) => heard(task, report, now),
         Fact::Garbled(why) => presume(task, State::Failure, Some(Raised::new("ValueError", why.clone())), why, now),
         Fact::Refused(why) => presume(task, State::Failure, Some(Raised::new("AMQPError", why.clone())), why, now),
-        Fact::Overdue(why) => presume(task, State::Expired, None, why, now),
+        Fact::Overdue { heard, why } if *heard == task.heard => presume(task, State::Expired, None, why, now),
+        Fact::Overdue { .. } => Change::default(),
+        Fact::Late => late(task, now),
         Fact::Cancelled => cancelled(task, now),
         Fact::Forgotten => forgotten(task),
     };
@@ -54,6 +56,7 @@ fn requeued(task: &mut Task, due: Millis, why: &Raised, now: Millis) -> Change {
     task.state = State::Retry;
     task.result = Some(why.to_json());
     task.run = None;
+    task.running = None;
     task.current = 0.0;
     task.heard = now;
     Change { changed: true, due: Some(due), ..Change::default() }
@@ -90,11 +93,25 @@ fn presume(task: &mut Task, state: State, why: Option<Raised>, note: &str, now: 
     Change { changed: true, ended: true, revoke, ..SETTLED }
 }
 
+/// The broker tells nobody about a task that waits or runs too long: the gateway keeps its own time.
+fn late(task: &mut Task, now: Millis) -> Change {
+    if task.deadline().is_none_or(|deadline| deadline > now) {
+        return Change::default();
+    }
+    let (what, limit) = match task.started {
+        None => ("waited longer than its wait_limit", task.wait_limit),
+        Some(_) => ("ran longer than its run_limit", task.run_limit),
+    };
+    let why = format!("the task {what} of {} s", limit.unwrap_or_default() / 1000);
+    presume(task, State::Expired, None, &why, now)
+}
+
 fn end(task: &mut Task, state: State, result: Option<bytes::Bytes>, now: Millis) {
     task.state = state;
     task.result = result;
     task.presumed = false;
     task.note = None;
+    task.running = None;
     task.ended = Some(now);
 }
 
@@ -118,6 +135,7 @@ fn heard(task: &mut Task, report: &Report, now: Millis) -> Change {
     }
     if report.state.is_running() {
         task.started.get_or_insert(now);
+        task.running.get_or_insert(now);
     }
     if let Some(current) = report.current {
         task.current = current;
@@ -160,9 +178,10 @@ fn moves_on(task: &mut Task, report: &Report) -> bool {
         }
         _ => false,
     };
-    if again {
+    if again || report.state == State::Retry {
         task.current = 0.0;
         task.run = None;
+        task.running = None;
     }
     if again || (task.runs == 0 && report.state.is_running()) {
         task.runs += 1;

@@ -82,11 +82,11 @@ pub enum Answer {
     /// The store failed: it may or may not be written.
     Unknown(Box<str>),
     /// The task as it is after the cancel.
-    Cancelled(Task),
+    Cancelled(Box<Task>),
     /// There is no such task.
     NoTask,
     /// The task to be run, and its message's body.
-    Claimed(Task, Bytes),
+    Claimed(Box<Task>, Bytes),
     /// No task waits.
     NothingDue,
 }
@@ -238,7 +238,9 @@ impl<C, R> Engine<C, R> {
 
     fn accept(&mut self, client: C, accept: Box<Accept>) {
         let body = (accept.body.len() <= KEPT_BODY).then(|| accept.body.clone());
-        let message = Waiting { id: accept.task.id, service: accept.task.service.clone(), attempts: 0, body };
+        let task = &accept.task;
+        let (id, service, run_limit) = (task.id, task.service.clone(), task.run_limit);
+        let message = Waiting { id, service, attempts: 0, run_limit, body };
         self.queue(Write::Accept(accept), Origin::Submit(client, message));
     }
 
@@ -352,11 +354,11 @@ impl<C, R> Engine<C, R> {
             }
             (Origin::Cancel(client), Written::Applied(task, change)) => {
                 self.applied(&task, change, effects);
-                effects.push(Effect::Answer(client, Answer::Cancelled(task)));
+                effects.push(Effect::Answer(client, Answer::Cancelled(Box::new(task))));
             }
             (Origin::Cancel(client), _) => effects.push(Effect::Answer(client, Answer::NoTask)),
             (Origin::Claim(client), Written::Claimed(task, body)) => {
-                effects.push(Effect::Answer(client, Answer::Claimed(task, body)));
+                effects.push(Effect::Answer(client, Answer::Claimed(Box::new(task), body)));
             }
             (Origin::Claim(client), _) => effects.push(Effect::Answer(client, Answer::NothingDue)),
             (Origin::Heard(receipts), written) => {

@@ -32,6 +32,8 @@ pub struct Waiting {
     pub service: Arc<str>,
     /// Publications that are not known to have failed.
     pub attempts: u32,
+    /// [`Task::run_limit`](crate::Task::run_limit), for the message's headers.
+    pub run_limit: Option<Millis>,
     /// The message's body; read again from the store where it is not at hand.
     pub body: Option<Bytes>,
 }

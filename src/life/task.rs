@@ -59,6 +59,12 @@ pub struct Task {
     pub sent: Option<Millis>,
     /// First seen to run.
     pub started: Option<Millis>,
+    /// Since when the present run is seen to run.
+    pub running: Option<Millis>,
+    /// How long it may wait for its first run, from its acceptance on.
+    pub wait_limit: Option<Millis>,
+    /// How long one run may take.
+    pub run_limit: Option<Millis>,
     /// Last sign of life.
     pub heard: Millis,
     /// Ended.
@@ -85,8 +91,23 @@ impl Task {
             submitted: now,
             sent: None,
             started: None,
+            running: None,
+            wait_limit: None,
+            run_limit: None,
             heard: now,
             ended: None,
+        }
+    }
+
+    /// When [`Fact::Late`] is due: its time to wait, or to run, is over then.
+    pub fn deadline(&self) -> Option<Millis> {
+        if self.state.is_end() {
+            return None;
+        }
+        match (self.started, self.running) {
+            (None, _) => self.wait_limit.map(|limit| self.submitted.saturating_add(limit)),
+            (Some(_), Some(since)) => self.run_limit.map(|limit| since.saturating_add(limit)),
+            (Some(_), None) => None,
         }
     }
 }
@@ -176,8 +197,15 @@ pub enum Fact {
     Garbled(Box<str>),
     /// The broker definitely refuses it: presumed to have failed.
     Refused(Box<str>),
-    /// No sign of life in time: presumed lost.
-    Overdue(Box<str>),
+    /// No sign of life since it was last heard of: presumed lost, unless it was heard of meanwhile.
+    Overdue {
+        /// [`Task::heard`] as it was when that was judged.
+        heard: Millis,
+        /// What was waited for, and how long.
+        why: Box<str>,
+    },
+    /// Its [`Task::deadline`] may be over.
+    Late,
     /// Its owner cancels it.
     Cancelled,
     /// Its result is no longer kept.

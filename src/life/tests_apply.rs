@@ -41,7 +41,12 @@ fn a_workers_end_is_final() {
         let mut task = task();
         apply(&mut task, &heard(end.clone()), 1);
         let seq = task.seq;
-        for later in [heard(State::Failure), heard(State::Progress), Fact::Cancelled, Fact::Overdue("late".into())] {
+        for later in [
+            heard(State::Failure),
+            heard(State::Progress),
+            Fact::Cancelled,
+            Fact::Overdue { heard: 1, why: "late".into() },
+        ] {
             let change = apply(&mut task, &later, 2);
             assert!(!change.changed && !change.ended, "{later:?}");
         }
@@ -52,7 +57,7 @@ fn a_workers_end_is_final() {
 #[test]
 fn a_presumed_end_yields_once_to_a_workers_own() {
     let mut task = task();
-    assert!(apply(&mut task, &Fact::Overdue("no sign of life".into()), 1).revoke);
+    assert!(apply(&mut task, &Fact::Overdue { heard: 0, why: "no sign of life".into() }, 1).revoke);
     assert_eq!((&task.state, task.presumed, task.note.as_deref()), (&State::Expired, true, Some("no sign of life")));
     assert!(!apply(&mut task, &heard(State::Progress), 2).changed, "only an end replaces an end");
     assert!(apply(&mut task, &heard(State::Success), 3).changed);
@@ -164,4 +169,36 @@ fn a_forgotten_result_is_gone_for_good() {
     assert_eq!((&task.state, &task.result, task.ended), (&State::Expired, &None, Some(1)));
     assert!(!apply(&mut task, &heard(State::Success), 3).changed);
     assert!(!apply(&mut task, &Fact::Forgotten, 4).changed);
+}
+
+#[test]
+fn a_sign_of_life_that_comes_between_saves_the_task() {
+    let mut task = task();
+    apply(&mut task, &heard(State::Started), 5);
+    assert!(!apply(&mut task, &Fact::Overdue { heard: 0, why: "judged before".into() }, 6).changed);
+    assert_eq!(task.state, State::Started);
+}
+
+#[test]
+fn a_task_that_waits_too_long_expires_and_says_why() {
+    let mut task = Task { wait_limit: Some(10_000), ..task() };
+    assert_eq!(task.deadline(), Some(10_000));
+    assert!(!apply(&mut task, &Fact::Late, 9_999).changed);
+    assert!(apply(&mut task, &Fact::Late, 10_000).revoke);
+    assert_eq!((&task.state, task.presumed), (&State::Expired, true));
+    assert_eq!(task.note.as_deref(), Some("the task waited longer than its wait_limit of 10 s"));
+}
+
+#[test]
+fn the_time_to_run_begins_with_each_run() {
+    let mut task = Task { wait_limit: Some(1_000), run_limit: Some(10_000), ..task() };
+    apply(&mut task, &heard(State::Started), 500);
+    assert_eq!(task.deadline(), Some(10_500), "it waits no more");
+    apply(&mut task, &heard(State::Retry), 600);
+    assert_eq!(task.deadline(), None, "between two runs");
+    apply(&mut task, &heard(State::Started), 5_000);
+    assert_eq!(task.deadline(), Some(15_000));
+    apply(&mut task, &Fact::Late, 15_000);
+    assert_eq!(task.note.as_deref(), Some("the task ran longer than its run_limit of 10 s"));
+    assert!(apply(&mut task, &heard(State::Success), 16_000).changed, "hours of CPU are not thrown away");
 }

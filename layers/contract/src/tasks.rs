@@ -33,6 +33,8 @@ pub struct History {
     pub started: Option<i64>,
     /// When it reached its end.
     pub ended: Option<i64>,
+    /// Why we presume an end that no worker told.
+    pub reason: Option<Box<str>>,
 }
 
 /// The tasks' keeper. `peek` never waits; the others may, each within its own deadline.

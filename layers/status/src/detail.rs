@@ -15,12 +15,13 @@ pub(crate) fn join(task: &Snapshot) -> Result<Bytes, StatusError> {
     let mut joined = String::with_capacity(open.len() + 192);
     write!(
         joined,
-        r#"{open}{comma}"attempts":{},"submitted":{},"sent":{},"started":{},"ended":{}}}"#,
+        r#"{open}{comma}"attempts":{},"submitted":{},"sent":{},"started":{},"ended":{},"reason":{}}}"#,
         history.attempts,
         At(Some(history.submitted)),
         At(history.sent),
         At(history.started),
         At(history.ended),
+        serde_json::Value::from(history.reason.as_deref()),
     )
     .map_err(|_| StatusError::NoObject)?;
     Ok(joined.into())

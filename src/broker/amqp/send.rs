@@ -21,7 +21,7 @@ pub(super) async fn publications(shared: Arc<Shared>, mut publications: mpsc::Re
 
 /// Hands a message over to the client, or says what became of it at once.
 async fn send(shared: &Shared, Publish { message, attempt }: Publish) -> Result<(), Fate> {
-    let Waiting { id, service, body, .. } = message;
+    let Waiting { id, service, run_limit, body, .. } = message;
     let body = match body {
         Some(body) => body,
         None => stored_body(shared, id).await?,
@@ -31,7 +31,7 @@ async fn send(shared: &Shared, Publish { message, attempt }: Publish) -> Result<
         // Removed from the configuration: it waits until it is back, or its time is over.
         return Err(Fate::Unroutable("its service is not configured any more".into()));
     };
-    let message = plan.call(service, id).message(plan.protocol, body);
+    let message = plan.call(service, id, run_limit).message(plan.protocol, body);
     publish(&shared.client, Publication { id, attempt, message }).await
 }
 

@@ -15,13 +15,15 @@ pub(super) fn body(connection: &Connection, id: Uuid) -> rusqlite::Result<Option
 }
 
 pub(super) fn outbox(connection: &Connection) -> rusqlite::Result<Vec<Waiting>> {
-    let mut statement = connection
-        .prepare("SELECT o.id, o.service, t.attempts FROM outbox o JOIN task t ON t.id = o.id ORDER BY o.id")?;
+    let mut statement = connection.prepare(
+        "SELECT o.id, o.service, t.attempts, t.run_limit FROM outbox o JOIN task t ON t.id = o.id ORDER BY o.id",
+    )?;
     let rows = statement.query_map([], |row| {
         Ok(Waiting {
             id: Uuid::from_bytes(row.get(0)?),
             service: Arc::from(row.get::<_, String>(1)?),
             attempts: row.get(2)?,
+            run_limit: row.get(3)?,
             body: None,
         })
     })?;
@@ -72,8 +74,13 @@ pub(super) fn sweep(
         for id in rows {
             swept.facts.push((Uuid::from_bytes(id?), Fact::Forgotten));
         }
+        let mut late =
+            connection.prepare_cached("SELECT id FROM task WHERE deadline <= ?1 ORDER BY deadline LIMIT ?2")?;
+        for id in late.query_map(params![now, limit], |row| row.get(0))? {
+            swept.facts.push((Uuid::from_bytes(id?), Fact::Late));
+        }
         let mut silent = connection.prepare_cached(&format!(
-            "SELECT {} FROM task WHERE ended IS NULL AND settled = 1 AND heard < ?1 AND id > ?2 \
+            "SELECT {} FROM task WHERE ended IS NULL AND heard < ?1 AND id > ?2 \
              ORDER BY id LIMIT ?3",
             row::COLUMNS
         ))?;

@@ -13,10 +13,12 @@ const MIGRATIONS: &[&str] = &["
         id BLOB PRIMARY KEY, service TEXT NOT NULL, subject TEXT, state TEXT NOT NULL, result BLOB,
         settled INTEGER NOT NULL, attempts INTEGER NOT NULL, presumed INTEGER NOT NULL, note TEXT,
         run_host TEXT, run_start TEXT, current REAL NOT NULL, runs INTEGER NOT NULL, seq INTEGER NOT NULL,
-        submitted INTEGER NOT NULL, sent INTEGER, started INTEGER, heard INTEGER NOT NULL, ended INTEGER
+        submitted INTEGER NOT NULL, sent INTEGER, started INTEGER, running INTEGER, wait_limit INTEGER,
+        run_limit INTEGER, deadline INTEGER, heard INTEGER NOT NULL, ended INTEGER
     ) WITHOUT ROWID;
     -- For the sweeper. By id, not by time of the last report: a report then leaves the index alone.
     CREATE INDEX task_open ON task (id) WHERE ended IS NULL;
+    CREATE INDEX task_deadline ON task (deadline) WHERE deadline IS NOT NULL;
     CREATE INDEX task_ended ON task (ended) WHERE ended IS NOT NULL;
 
     -- Messages that are not known to have reached the broker; due is NULL while the embedded broker runs one.

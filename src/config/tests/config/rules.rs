@@ -188,8 +188,6 @@ fn what_has_no_effect_yet_is_said() {
     assert!(warnings("scaling.interval = \"1m\"").contains("scaling: the need for workers"));
     assert!(warnings("services.a.scaling.max_workers = 3").contains("services.a.scaling: the need for workers"));
     refuses(&[
-        ("services.a.wait_limit = \"10m\"", "services.a.wait_limit: limits of waiting and running are not available"),
-        ("services.a.run_limit = \"10m\"", "services.a.run_limit: limits of waiting and running are not available"),
         ("services.a.dead_letter_queue = \"dead\"", "services.a.dead_letter_queue: dead letters are not read"),
     ]);
     assert!(faults("[services.simple_workflow]").contains("services.simple_workflow: the workflow service is not"));
