@@ -1,5 +1,6 @@
 //! What workers tell of themselves and of tasks ("events").
 
+use crate::control::Hello;
 use crate::json;
 use serde_json::Value;
 use uuid::Uuid;
@@ -16,6 +17,8 @@ pub enum Event {
     Worker(WorkerEvent),
     /// Of a task; only from workers that run with `-E`.
     Task(TaskEvent),
+    /// A worker that starts asks what was revoked. Not an event to Celery, but heard in the same place.
+    Hello(Hello),
 }
 
 /// What a worker tells of itself.

@@ -6,7 +6,7 @@
 //! | a task to be sent, protocols 2 (Celery 4, 5) and 1 (Celery 3.1) | [`task`] |
 //! | what a worker reports of a task, and the exception it raised | [`mod@report`], [`raised`] |
 //! | worker exceptions as result codes | [`code`] |
-//! | commands to workers (revoke) | [`control`] |
+//! | commands to workers (revoke), and what they ask when they start | [`control`] |
 //! | what workers tell of themselves and of tasks | [`event`] |
 //! | JSON as Python writes it | `json` |
 //!
@@ -43,7 +43,7 @@ pub mod task;
 pub mod wire;
 
 pub use code::code_of;
-pub use control::{Stamp, command, revoke};
+pub use control::{Hello, Stamp, command, revoke};
 pub use event::{Event, TaskEvent, TaskEventKind, WorkerEvent, WorkerEventKind, events};
 pub use raised::Raised;
 pub use report::{Garbled, Progress, Report, report};

@@ -36,7 +36,9 @@ const SETTLED: Change = Change { changed: false, settled: true, due: None, ended
 fn sent(task: &mut Task, attempts: u32, now: Millis) -> Change {
     task.attempts = task.attempts.max(attempts);
     task.sent.get_or_insert(now);
-    Change { changed: true, ..SETTLED }
+    // It was on its way when it was cancelled: whoever gets it has to be told.
+    let revoke = task.state == State::Revoked;
+    Change { changed: true, revoke, ..SETTLED }
 }
 
 fn claimed(task: &mut Task, now: Millis) -> Change {

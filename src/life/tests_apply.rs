@@ -202,3 +202,10 @@ fn the_time_to_run_begins_with_each_run() {
     assert_eq!(task.note.as_deref(), Some("the task ran longer than its run_limit of 10 s"));
     assert!(apply(&mut task, &heard(State::Success), 16_000).changed, "hours of CPU are not thrown away");
 }
+
+#[test]
+fn a_task_cancelled_on_its_way_is_revoked_when_it_arrives() {
+    let mut task = task();
+    apply(&mut task, &Fact::Cancelled, 1);
+    assert!(apply(&mut task, &Fact::Sent { attempts: 1 }, 2).revoke);
+}
