@@ -52,8 +52,8 @@ pub(crate) struct Report {
 }
 
 /// The same request, again and again, for [`run`].
-pub(crate) fn fixed(request: &[u8]) -> impl FnMut(&mut Vec<u8>) {
-    move |buffer| buffer.extend_from_slice(request)
+pub(crate) fn fixed(request: Vec<u8>) -> impl FnMut(&mut Vec<u8>) {
+    move |buffer| buffer.extend_from_slice(&request)
 }
 
 /// Keeps `connections` busy for `duration`. `next` appends the next request, whole, to an empty buffer; connections

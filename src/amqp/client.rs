@@ -149,7 +149,15 @@ impl Client {
     /// # Errors
     /// [`ControlError`], after 10 s at most.
     pub async fn broadcast(&self, message: &Message) -> Result<(), ControlError> {
-        self.0.control.broadcast(message).await
+        self.0.control.send(message, true).await
+    }
+
+    /// Answers a question of a worker's (`gateway_celery::Hello`), to the exchange that it named.
+    ///
+    /// # Errors
+    /// [`ControlError`], after 10 s at most.
+    pub async fn answer(&self, message: &Message) -> Result<(), ControlError> {
+        self.0.control.send(message, false).await
     }
 
     /// Asks about a queue without changing it.

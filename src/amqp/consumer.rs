@@ -7,7 +7,7 @@ use crate::{topology, wire};
 use bytes::Bytes;
 use futures_util::stream::{ReadyChunks, StreamExt};
 use futures_util::{FutureExt, future};
-use gateway_celery::{Event, Field, event, events};
+use gateway_celery::{Event, Field, Hello, control, event, events};
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions,
     QueueBindOptions, QueueDeclareOptions,
@@ -108,7 +108,8 @@ impl Receiver {
         in_time(opening).await
     }
 
-    /// Events come through a queue that is ours alone and goes with the connection; bounded, since they are hints.
+    /// Events, and what starting workers ask, come through a queue that is ours alone and goes with the connection;
+    /// bounded, since they are hints.
     async fn events(&self, connection: &Connection) -> Result<Events, String> {
         let bounds = [("x-max-length", 10_000), ("x-message-ttl", 60_000)];
         let bounds = wire::table(&bounds.map(|(name, bound)| (name.to_owned(), Field::Int(bound))))?;
@@ -123,6 +124,11 @@ impl Receiver {
                 let options = QueueBindOptions::default();
                 channel.queue_bind(queue.clone(), exchange(), key.into(), options, FieldTable::default()).await?;
             }
+            let commands = || control::EXCHANGE.into();
+            let (kind, plain) = (ExchangeKind::Fanout, ExchangeDeclareOptions::default());
+            channel.exchange_declare(commands(), kind, plain, FieldTable::default()).await?;
+            let options = QueueBindOptions::default();
+            channel.queue_bind(queue.clone(), commands(), "".into(), options, FieldTable::default()).await?;
             channel.basic_qos(EVENT_PREFETCH, BasicQosOptions::default()).await?;
             let options = BasicConsumeOptions::default();
             channel.basic_consume(queue, "events".into(), options, FieldTable::default()).await
@@ -144,7 +150,11 @@ impl Receiver {
     async fn tell(&self, chunk: Vec<lapin::Result<lapin::message::Delivery>>) {
         let mut last = None;
         for delivery in chunk.into_iter().flatten() {
-            match events(&delivery.data, EVENT_LIMIT) {
+            let read = match delivery.exchange.as_str() {
+                control::EXCHANGE => Ok(Hello::read(&delivery.data, EVENT_LIMIT).map(Event::Hello).into_iter().collect()),
+                _ => events(&delivery.data, EVENT_LIMIT),
+            };
+            match read {
                 Ok(read) => {
                     for event in read {
                         if self.events.try_send(event).is_err() {

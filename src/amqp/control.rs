@@ -85,7 +85,8 @@ impl Control {
         .await
     }
 
-    pub(crate) async fn broadcast(&self, message: &Message) -> Result<(), ControlError> {
+    /// Publishes to the message's exchange, which is declared as a fanout if it is `ours` to declare.
+    pub(crate) async fn send(&self, message: &Message, ours: bool) -> Result<(), ControlError> {
         let properties = wire::properties(message).map_err(ControlError::Refused)?;
         let exchange = wire::short("an exchange's name", &message.exchange).map_err(ControlError::Refused)?;
         let key = wire::short("a routing key", &message.routing_key).map_err(ControlError::Refused)?;
@@ -93,9 +94,10 @@ impl Control {
             let failed = |error| ControlError::from(topology::judge(&connection, &error));
             let declaring = async {
                 let channel = connection.create_channel().await?;
-                let options = ExchangeDeclareOptions::default();
-                let kind = ExchangeKind::Fanout;
-                channel.exchange_declare(exchange.clone(), kind, options, FieldTable::default()).await?;
+                if ours {
+                    let (kind, options) = (ExchangeKind::Fanout, ExchangeDeclareOptions::default());
+                    channel.exchange_declare(exchange.clone(), kind, options, FieldTable::default()).await?;
+                }
                 Ok::<_, lapin::Error>(channel)
             };
             let channel = match declaring.await.map_err(|error| topology::judge(&connection, &error)) {

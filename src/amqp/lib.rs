@@ -9,7 +9,7 @@
 //! - **Results** come as [`Delivery`] from one durable queue with a single active consumer; each has a [`Receipt`], and
 //!   without it comes again.
 //! - **Queues** are declared as configured; one that differs is told in [`State::faults`] and used as it is.
-//! - **Commands and questions** ([`Client::broadcast`], [`Client::queue`]) have ten seconds each.
+//! - **Commands and questions** ([`Client::broadcast`], [`Client::answer`], [`Client::queue`]) have ten seconds each.
 //!
 //! | concept | file |
 //! |---|---|

@@ -6,7 +6,7 @@ mod send;
 
 use super::Broker;
 use crate::{
-    engine::{Cache, Mailbox},
+    engine::{Cache, Mailbox, now},
     plan::Plan,
     setup::StartError,
     store::{Store, StoreError},
@@ -133,6 +133,11 @@ impl Broker for Amqp {
                 if shared.mailbox.restored(waiting).await.is_err() {
                     return Ok(());
                 }
+            }
+            // Workers that were away then, and start now, do not know.
+            let since = now() - revoke::REMEMBERED_FOR.as_millis() as Millis;
+            for (id, service) in shared.store.revoked(since, revoke::REMEMBERED).await? {
+                revoker.remember(id, service);
             }
             let spawn = |name, task: BoxFuture<()>| {
                 let closing = shared.closing.clone();

@@ -1,6 +1,6 @@
 //! The exception behind a FAILURE, RETRY or REVOKED.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The longest message kept, in bytes.
 pub const MAX_MESSAGE: usize = 8 * 1024;
@@ -22,6 +22,13 @@ pub struct Raised {
 impl Raised {
     /// Reads the result of a task in `state`. Whatever is missing or of another type is replaced; this never fails.
     pub fn read(state: &str, result: &Value) -> Self {
+        match unwrapped(result) {
+            Some(inner) => Self::plain(state, &inner),
+            None => Self::plain(state, result),
+        }
+    }
+
+    fn plain(state: &str, result: &Value) -> Self {
         let fields = |key: &str| result.get(key).unwrap_or(&Value::Null);
         let (module, class) = match (fields("exc_type").as_str(), result) {
             (Some(name), _) => named(name),
@@ -46,6 +53,18 @@ impl Raised {
         };
         Self { class, module, message }
     }
+}
+
+/// The exception inside the one that Celery puts round what Python cannot pickle: its arguments are module, class,
+/// arguments and `repr` of the exception.
+fn unwrapped(result: &Value) -> Option<Value> {
+    if result.get("exc_type")?.as_str()? != "UnpickleableExceptionWrapper" {
+        return None;
+    }
+    let [module, class @ Value::String(_), arguments, ..] = result.get("exc_message")?.as_array()?.as_slice() else {
+        return None;
+    };
+    Some(json!({"exc_module": module, "exc_type": class, "exc_message": arguments}))
 }
 
 /// `package.Class` as module and class.
@@ -81,7 +100,6 @@ fn cut(text: &str, limit: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn read(result: Value) -> Raised {
         Raised::read("FAILURE", &result)
@@ -117,6 +135,20 @@ mod tests {
         assert_eq!(quoted.message, unknown.message);
         let swift = read(json!({"exc_type": "SwiftException", "exc_message": ["key=hunter2"]}));
         assert!(!swift.message.contains("hunter2"));
+    }
+
+    #[test]
+    fn what_celery_wrapped_is_unwrapped() {
+        let wrapped = |arguments: Value| {
+            let module = "celery.utils.serialization";
+            read(json!({"exc_type": "UnpickleableExceptionWrapper", "exc_message": arguments, "exc_module": module}))
+        };
+        let inner = wrapped(json!(["nowhere", "HiddenError", ["boom", 2], "HiddenError('boom', 2)"]));
+        let expected = Raised { class: "HiddenError".into(), module: Some("nowhere".into()), message: "boom, 2".into() };
+        assert_eq!(inner, expected);
+        for odd in [json!([]), json!(["nowhere", 7, []]), json!("text"), json!(null)] {
+            assert_eq!(wrapped(odd).class, "UnpickleableExceptionWrapper");
+        }
     }
 
     #[test]

@@ -196,6 +196,8 @@ impl Driver {
                 Effect::Due(service, at) => self.parts.broker.due(&service, at),
                 Effect::Revoke(id, service) => self.parts.broker.revoke(id, &service),
                 Effect::Ack(receipt) => receipt.written(),
+                // Of another installation with this reply queue, or of a record that is no longer kept.
+                Effect::Stray(id) => tracing::warn!(%id, "a result of an unknown task is dropped"),
                 Effect::Return(receipt) => receipt.not_written(),
                 Effect::Answer(client, answer) => {
                     // The client may have gone away: its task is accepted all the same.

@@ -111,6 +111,8 @@ pub enum Effect<C, R> {
     Due(Arc<str>, Millis),
     /// What was heard is durable: acknowledge it.
     Ack(R),
+    /// Something was heard of a task that nobody knows.
+    Stray(Uuid),
     /// It could not be written: let the broker deliver it again.
     Return(R),
     /// Tell the workers to drop or stop this task.
@@ -362,8 +364,10 @@ impl<C, R> Engine<C, R> {
             }
             (Origin::Claim(client), _) => effects.push(Effect::Answer(client, Answer::NothingDue)),
             (Origin::Heard(receipts), written) => {
-                if let Written::Applied(task, change) = written {
-                    self.applied(&task, change, effects);
+                match written {
+                    Written::Applied(task, change) => self.applied(&task, change, effects),
+                    Written::NoTask(id) => effects.push(Effect::Stray(id)),
+                    _ => {}
                 }
                 effects.extend(receipts.into_iter().map(Effect::Ack));
             }

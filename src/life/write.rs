@@ -61,7 +61,7 @@ pub enum Written {
     /// The task as it is now (also if nothing changed).
     Applied(Task, Change),
     /// There is no such task.
-    NoTask,
+    NoTask(Uuid),
     /// The task and its message's body.
     Claimed(Task, Bytes),
     /// Nothing is due.

@@ -45,13 +45,15 @@ pub enum ClientFault {
     Http(#[from] reqwest::Error),
 }
 
-/// Fetches what the policy admits. Cheap to clone; clones share their connections.
+/// Fetches, and hands in, what the policy admits. Cheap to clone; clones share their connections.
 ///
 /// It keeps no cookies, sends no `Referer`, uses no proxy (through one, the addresses could not be judged), unpacks
 /// nothing, and trusts the certificates that the system trusts.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) http: reqwest::Client,
+    /// Follows no redirect: what is handed in must arrive where it was sent, or not at all.
+    pub(crate) strict: reqwest::Client,
     pub(crate) policy: Arc<Policy>,
     pub(crate) limits: Limits,
 }
@@ -64,18 +66,23 @@ impl Client {
     /// needs none.
     pub fn new(policy: Policy, limits: Limits) -> Result<Self, ClientFault> {
         let policy = Arc::new(policy);
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls()?)
-            .dns_resolver(JudgingResolver { policy: policy.clone() })
-            .redirect(redirects(policy.clone(), limits.redirects))
-            .no_proxy()
-            .referer(false)
-            .retry(reqwest::retry::never()) // retrying is ours: see `download`
-            .connect_timeout(limits.connect_timeout)
-            .read_timeout(limits.stall_timeout)
-            .user_agent(AGENT)
-            .build()?;
-        Ok(Self { http, policy, limits })
+        let tls = tls()?;
+        let build = |redirects| {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .dns_resolver(JudgingResolver { policy: policy.clone() })
+                .redirect(redirects)
+                .no_proxy()
+                .referer(false)
+                .retry(reqwest::retry::never()) // retrying is ours: see `download`
+                .connect_timeout(limits.connect_timeout)
+                .read_timeout(limits.stall_timeout)
+                .user_agent(AGENT)
+                .build()
+        };
+        let http = build(redirects(policy.clone(), limits.redirects))?;
+        let strict = build(redirect::Policy::none())?;
+        Ok(Self { http, strict, policy, limits })
     }
 }
 

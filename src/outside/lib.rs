@@ -1,4 +1,4 @@
-//! Reaching out: which document URLs are admitted, and the one HTTP client that fetches them.
+//! Reaching out: which URLs are admitted, and the one HTTP client that fetches documents from them and hands results in.
 //!
 //! A URL is judged three times, because each time more is known about it:
 //!
@@ -21,11 +21,13 @@
 mod address;
 mod client;
 mod download;
+mod exchange;
 mod policy;
 mod redact;
 mod resolve;
 
 pub use client::{Client, ClientFault, Limits, plain_client};
 pub use download::{DownloadFault, Downloaded, extension};
+pub use exchange::{ExchangeFault, Reply};
 pub use policy::{Fault, MAX_URL, Policy};
 pub use redact::redact;

@@ -66,6 +66,9 @@ pub struct Orphan {
     pub service: Arc<str>,
 }
 
+/// A cancelled task and its service.
+pub type Cancelled = (Uuid, Arc<str>);
+
 /// A service, and when the first of its messages is due.
 pub type Due = (Arc<str>, Millis);
 
@@ -81,6 +84,9 @@ pub trait Store: Send + Sync + 'static {
     fn outbox(&self) -> BoxFuture<Result<Vec<Waiting>, StoreError>>;
     /// Tasks that were being run by the embedded broker when the last process ended.
     fn orphans(&self) -> BoxFuture<Result<Vec<Orphan>, StoreError>>;
+    /// The latest cancelled tasks, at most `limit` that ended after `since`, oldest first: workers may have to be told of
+    /// them again.
+    fn revoked(&self, since: Millis, limit: usize) -> BoxFuture<Result<Vec<Cancelled>, StoreError>>;
     /// Services with messages in the outbox, and when the first of each is due.
     fn due(&self) -> BoxFuture<Result<Vec<Due>, StoreError>>;
     /// Finds what is over its time, and deletes what is over its last, at most `limit` of each. Silent tasks are told

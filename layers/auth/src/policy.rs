@@ -211,7 +211,7 @@ fn public(names: &[String]) -> Result<[bool; Verb::COUNT], PolicyError> {
     }
     let mut public = [false; Verb::COUNT];
     for verb in Verb::all() {
-        let always = matches!(verb, Verb::Livez | Verb::Readyz | Verb::Metrics | Verb::Bare);
+        let always = matches!(verb, Verb::Livez | Verb::Readyz | Verb::Metrics | Verb::Bare | Verb::ErrorPage(_));
         public[verb.index()] = always || names.iter().any(|name| name == verb.name());
     }
     Ok(public)

@@ -264,8 +264,8 @@ async fn a_token_may_be_for_some_services_only() {
 async fn public_verbs_and_requests_of_the_application_need_no_token() {
     let layer = layer(builder().public(["status", "pages", "needs"]));
     for verb in Verb::all() {
-        let public =
-            matches!(verb, Verb::Status | Verb::Page(_) | Verb::Bare | Verb::Livez | Verb::Readyz | Verb::Metrics);
+        let always = matches!(verb, Verb::Bare | Verb::Livez | Verb::Readyz | Verb::Metrics | Verb::ErrorPage(_));
+        let public = always || matches!(verb, Verb::Status | Verb::Page(_));
         assert_eq!(ask(&layer, Some(target(verb)), &[]).await.is_ok(), public, "{verb:?}");
         if public {
             let stamped = ask(&layer, Some(target(verb)), &["not even a token"]).await.expect("not looked at");

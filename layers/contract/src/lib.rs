@@ -14,6 +14,7 @@
 //! ours or the inner application's own body, untouched. [`Step`] is the one future of gates, errands and answers.
 
 mod body;
+mod path;
 mod reject;
 mod step;
 mod submit;

@@ -64,7 +64,8 @@ pub struct Refusal {
     pub code: u16,
     /// Whose fault it is.
     pub side: Side,
-    /// What was wrong and what would be right, in plain text, for the client. Never holds a secret.
+    /// What was wrong and what would be right, in plain text, for the client. Never holds a secret. Empty: there is
+    /// no more to say than the status does.
     pub detail: String,
     /// `Retry-After`, in seconds.
     pub retry_after: Option<u32>,
@@ -102,6 +103,11 @@ impl Rejection {
     /// Nothing is at that path: 404.
     pub fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, code::NONE, Side::Client, "nothing is at this path")
+    }
+
+    /// No more to say than `status` does: code 100.
+    pub fn of_status(status: StatusCode) -> Self {
+        Self::new(status, code::NONE, Side::Client, "")
     }
 
     /// A layer misses what another should have left above it: 500, a fault of composition.

@@ -1,6 +1,6 @@
 //! What a request asks for, and where.
 
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use std::sync::Arc;
 
 /// A service as layers see it: what routing and sending need, and nothing of what it is configured to print.
@@ -104,11 +104,13 @@ pub enum Verb {
     Readyz,
     /// Prometheus text.
     Metrics,
+    /// `/503` and its like: what a proxy shows when it has nothing else, with that status.
+    ErrorPage(StatusCode),
 }
 
 impl Verb {
     /// How many different [`Verb::index`] there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
 
     /// The name for configuration (`auth.public`), metric labels and logs.
     pub fn name(self) -> &'static str {
@@ -124,10 +126,11 @@ impl Verb {
             Verb::Livez => "livez",
             Verb::Readyz => "readyz",
             Verb::Metrics => "metrics",
+            Verb::ErrorPage(_) => "error_page",
         }
     }
 
-    /// A small number for tables; all pages share one.
+    /// A small number for tables; all pages share one, and all error pages another.
     pub fn index(self) -> usize {
         match self {
             Verb::Annotate => 0,
@@ -141,6 +144,7 @@ impl Verb {
             Verb::Livez => 8,
             Verb::Readyz => 9,
             Verb::Metrics => 10,
+            Verb::ErrorPage(_) => 11,
         }
     }
 
@@ -158,6 +162,7 @@ impl Verb {
             Verb::Livez,
             Verb::Readyz,
             Verb::Metrics,
+            Verb::ErrorPage(StatusCode::SERVICE_UNAVAILABLE),
         ]
     }
 

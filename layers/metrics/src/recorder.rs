@@ -104,7 +104,7 @@ pub struct Recorder(Arc<Table>);
 
 impl Recorder {
     /// An empty table for services of these names (`service` labels), each at the place that is its
-    /// [`Service::index`](gateway_contract::Service::index). It takes about 15 KiB a service.
+    /// [`Service::index`](gateway_contract::Service::index). It takes about 16 KiB a service.
     pub fn new(service_names: &[impl AsRef<str>]) -> Self {
         let services: Box<[Box<str>]> = service_names.iter().map(|name| name.as_ref().into()).collect();
         let cells = (0..(services.len() + 1) * Verb::COUNT * Outcome::ALL.len()).map(|_| Cell::default()).collect();

@@ -19,6 +19,9 @@ pub enum PagesError {
     /// A redirect whose target is no header value: 500, code 103.
     #[error("the page redirects to something that cannot stand in a header")]
     Location,
+    /// An error page was asked for: that status, code 100.
+    #[error("the error page of status {}", .0.as_u16())]
+    Shown(StatusCode),
 }
 
 /// When to try again, in seconds, while the gateway is not ready.
@@ -30,6 +33,7 @@ impl From<PagesError> for Rejection {
             PagesError::NotConfigured(_) => {
                 Rejection::new(StatusCode::NOT_FOUND, code::NONE, Side::Client, error.to_string())
             }
+            PagesError::Shown(status) => Rejection::of_status(status),
             PagesError::NotReady => Rejection::unavailable(error.to_string(), RETRY_AFTER),
             PagesError::Untold => {
                 Rejection::misplaced("the layer that answers about services was told nothing about this one")

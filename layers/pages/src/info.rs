@@ -1,6 +1,6 @@
 //! `info`: what a service, the platform and the gateway are.
 
-use crate::{About, PageSource, Pages, ServicePages, place};
+use crate::{About, PageSource, Pages, ServicePages};
 use gateway_contract::{Base, Page, Reply, View, data};
 use serde_json::{Map, Value, json};
 
@@ -53,7 +53,7 @@ fn shown(service: &ServicePages, page: Page, base: Option<&Base>) -> String {
         Some(PageSource::Html(_)) => {
             let root = base.map_or("", |base| &*base.0).trim_end_matches('/');
             let segment = if page == Page::Home { "" } else { page.name() };
-            format!("{root}{}{segment}", place::of_service(&service.service))
+            format!("{root}{}{segment}", service.service.path())
         }
     }
 }

@@ -6,7 +6,8 @@
 //!   deadlines): an errand only where workers or submissions are counted.
 //! - **leaves** nothing.
 //! - **refuses**, as [`PagesError`] says, a page that is not configured (404), a service that it was told nothing about,
-//!   and statistics that cannot be had now (503, as CANARIE asks).
+//!   and statistics that cannot be had now (503, as CANARIE asks). An error page *is* a refusal: with its status, code
+//!   100 and nothing to add, for a proxy that has no page of its own.
 //!
 //! | asked | of a service | of the gateway (`/…`) | of the platform (`/platform/…`) |
 //! |---|---|---|---|
@@ -14,6 +15,7 @@
 //! | stats | accepted submissions | of all services | of all services |
 //! | a page | its page | the platform's | the platform's |
 //! | bare | 308 to the path with `/` at its end | the same | the same |
+//! | error page | nothing but its status, with that status | the same | the same |
 //! | livez, readyz, metrics | the gateway's, whomever they are asked of | | |
 //!
 //! # An example
@@ -150,6 +152,7 @@ where
             Verb::Bare => at_once(place::bare(place, base, request.uri().query())),
             Verb::Livez => Step::answer(probe::livez()),
             Verb::Readyz => Step::answer(probe::readyz(&self.facts.readiness())),
+            Verb::ErrorPage(status) => Step::refuse(PagesError::Shown(*status)),
             Verb::Metrics if self.metrics => Step::answer(probe::metrics(self.facts.metrics())),
             Verb::Metrics | Verb::Annotate | Verb::Process | Verb::Status | Verb::Cancel => {
                 Step::pass(self.inner.call(request))

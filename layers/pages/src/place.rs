@@ -1,17 +1,9 @@
 //! Pages, and the paths that lead to them.
 
 use crate::{PageSource, Pages, PagesError};
-use gateway_contract::{Base, Body, Page, Place, Reply, Service, plain};
+use gateway_contract::{Base, Body, Page, Place, Reply, plain};
 use http::{HeaderValue, Response, StatusCode, header};
-use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
-use std::borrow::Cow;
-
-/// What may stand in a path segment as it is (RFC 3986, unreserved).
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// What of a mount prefix cannot stand in a `Location`. Browsers read a backslash as a slash, and two slashes at the
-/// start of a path as another host's name.
-const PREFIX: &AsciiSet = &CONTROLS.add(b' ').add(b'\\');
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 /// The original's type for its texts, too.
 const HTML: &str = "text/html; charset=utf-8";
@@ -39,29 +31,12 @@ pub(crate) fn page<R>(pages: &Pages, place: &Place, page: Page) -> Result<Reply<
 
 /// The same place with `/` at its end, so that what its home page links to is found below it.
 pub(crate) fn bare<R>(place: &Place, base: Option<&Base>, query: Option<&str>) -> Result<Reply<R>, PagesError> {
-    let path: Cow<'_, str> = match place {
-        Place::Service(service) => of_service(service).into(),
-        Place::Platform => "/platform/".into(),
-        Place::Gateway | Place::UnknownService => "/".into(),
-    };
-    // One slash, and not one more.
-    let prefix = base.map_or("", Base::prefix).trim_matches('/');
-    let slash = if prefix.is_empty() { "" } else { "/" };
-    let prefix = utf8_percent_encode(prefix, PREFIX);
-    let mut location = format!("{slash}{prefix}{path}");
+    let mut location = place.path(base);
     if let Some(query) = query {
         location.push('?');
         location.extend(utf8_percent_encode(query, CONTROLS));
     }
     redirect(StatusCode::PERMANENT_REDIRECT, &location)
-}
-
-/// The path of a service below the mount prefix, with a slash at either end.
-pub(crate) fn of_service(service: &Service) -> String {
-    match &*service.route {
-        "." => "/".into(),
-        route => format!("/{}/", utf8_percent_encode(route, SEGMENT)),
-    }
 }
 
 fn redirect<R>(status: StatusCode, location: &str) -> Result<Reply<R>, PagesError> {

@@ -1,55 +1,18 @@
 //! The future, and the headers of what comes out of it.
 
-use crate::{envelope, log};
-use gateway_contract::{Body, Rejection, Reply, Service, Verb, target};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use crate::{
+    asked::{Asked, REQUEST_ID},
+    envelope, log, render,
+};
+use gateway_contract::{Body, Rejection, Reply, Verb};
+use http::{HeaderMap, HeaderValue, Response, header};
 use pin_project_lite::pin_project;
 use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The longest request id that is told back, in bytes.
-const REQUEST_ID_MAX: usize = 64;
-
-/// What has to be known of a request once it is gone.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    /// What was asked, if it was ours to answer.
-    pub(crate) verb: Option<Verb>,
-    /// Whom it was about; for the log.
-    pub(crate) service: Option<Arc<Service>>,
-    /// `x-request-id`, if it is fit to be told back.
-    pub(crate) request_id: Option<HeaderValue>,
-    /// Are causes shown to the client?
-    pub(crate) debug: bool,
-}
-
-impl Asked {
-    pub(crate) fn of<B>(request: &Request<B>, debug: bool) -> Self {
-        let target = target(request);
-        Self {
-            verb: target.map(|target| target.verb),
-            service: target.and_then(|target| target.service().cloned()),
-            request_id: request.headers().get(REQUEST_ID).filter(|id| is_fit(id)).cloned(),
-            debug,
-        }
-    }
-
-    /// The request's id as text.
-    pub(crate) fn request_id(&self) -> Option<&str> {
-        self.request_id.as_ref().and_then(|id| id.to_str().ok())
-    }
-}
-
-/// A request id comes from the client or from the server above us: only what is short and visible is told back.
-fn is_fit(id: &HeaderValue) -> bool {
-    (1..=REQUEST_ID_MAX).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
-}
 
 pin_project! {
     /// Where the answer comes from.
@@ -125,7 +88,16 @@ fn refuse<R>(rejection: Rejection, asked: &Asked) -> Reply<R> {
     log::tell(&refusal, asked);
     let mut reply = envelope::render(&refusal, asked);
     put_common(reply.headers_mut(), asked, true);
+    dress(&mut reply, asked);
     reply
+}
+
+/// In the format that is asked for, and no more of it than is asked for.
+fn dress<R>(reply: &mut Reply<R>, asked: &Asked) {
+    render::show(reply, asked);
+    if asked.head {
+        render::behead(reply);
+    }
 }
 
 /// An answer of ours gets the headers that all of ours have; the application's is left as it is.
@@ -135,6 +107,7 @@ fn finish<R>(mut reply: Reply<R>, asked: &Asked) -> Reply<R> {
     {
         let about_a_task = verb.submits() || matches!(verb, Verb::Status | Verb::Cancel);
         put_common(reply.headers_mut(), asked, about_a_task);
+        dress(&mut reply, asked);
     }
     reply
 }

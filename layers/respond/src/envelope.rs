@@ -1,6 +1,6 @@
 //! A refusal as data: the error envelope, and the headers that go with it.
 
-use crate::answer::Asked;
+use crate::asked::Asked;
 use gateway_contract::{BoxError, Refusal, Reply, View, data};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
@@ -28,11 +28,16 @@ pub(crate) fn render<R>(refusal: &Refusal, asked: &Asked) -> Reply<R> {
     reply
 }
 
-/// `description` and `vesta.message` say the same: clients of the original read the one or the other.
+/// `description` and `vesta.message` say the same: clients of the original read the one or the other. Where there is no
+/// more to say than the status does, the first is its name and the second is empty.
 fn envelope(refusal: &Refusal, asked: &Asked) -> Value {
     let mut envelope = Map::new();
     envelope.insert("status".into(), refusal.status.as_u16().into());
-    envelope.insert("description".into(), refusal.detail.as_str().into());
+    let description = match refusal.detail.as_str() {
+        "" => refusal.status.canonical_reason().unwrap_or_default(),
+        detail => detail,
+    };
+    envelope.insert("description".into(), description.into());
     envelope.insert("vesta".into(), json!({ "code": refusal.code, "message": refusal.detail }));
     if let Some(id) = asked.request_id() {
         envelope.insert("request_id".into(), id.into());

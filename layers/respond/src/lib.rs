@@ -45,13 +45,20 @@
 //! # }
 //! ```
 
+mod accept;
 mod answer;
+mod asked;
 mod envelope;
+mod format;
+mod html;
 mod log;
+mod render;
+mod xml;
 
 pub use answer::Responding;
 
-use answer::{Asked, Way};
+use answer::Way;
+use asked::Asked;
 use gateway_contract::{Rejection, Reply, Side, Verb, code, target};
 use http::{Method, Request, StatusCode};
 use std::{

@@ -1,6 +1,6 @@
 //! Refusals in the log: once, at the level that their side deserves.
 
-use crate::{answer::Asked, envelope::causes};
+use crate::{asked::Asked, envelope::causes};
 use gateway_contract::{BoxError, Refusal, Side};
 use http::StatusCode;
 use std::fmt::{self, Write};
@@ -16,7 +16,7 @@ pub(crate) fn tell(refusal: &Refusal, asked: &Asked) {
                 status = refusal.status.as_u16(),
                 code = refusal.code,
                 verb = asked.verb.map(|verb| verb.name()),
-                service = asked.service.as_ref().map(|service| &*service.name),
+                service = asked.service().map(|service| &*service.name),
                 request_id = asked.request_id(),
                 cause = refusal.cause.as_ref().map(|cause| tracing::field::display(Chain(cause))),
                 "refused: {}",

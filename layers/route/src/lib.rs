@@ -17,11 +17,12 @@
 //! | `/annotate[/DOC]`, `/process[/DOC]`, `/status`, `/cancel` | of the service routed `.`, if there is one | yes |
 //! | `/stats`, `/doc` … , also as `/service/…`, and `/` | of the service routed `.`, else the platform's | no |
 //! | `/livez`, `/readyz`, `/healthz`, `/metrics` | the gateway's | no |
+//! | `/400 /401 /403 /404 /405 /408 /413 /429 /500 /502 /503 /504` | the gateway's error page of that status | no |
 //! | `/X/annotate` … where no service is routed `X` | [`Place::UnknownService`] | no |
 //!
 //! *Mounted* ([`RouteLayer::new`]) the gateway stands in front of an application and claims only what cannot be the
-//! application's own: `/`, `/doc` and the probes stay with the host. *Alone* ([`RouteLayer::alone`]) it owns the whole
-//! server and claims every row.
+//! application's own: `/`, `/doc`, the probes and the error pages stay with the host. *Alone* ([`RouteLayer::alone`]) it
+//! owns the whole server and claims every row.
 //!
 //! Segments are compared percent-decoded. A document id that is empty, holds a `/` (also as `%2F`), is a dot segment or
 //! is no UTF-8 gives no target, and so do further segments after a path of the table.

@@ -1,6 +1,7 @@
 //! From a path to a target.
 
 use gateway_contract::{Page, Place, Service, Target, Verb};
+use http::StatusCode;
 use percent_encoding::percent_decode_str;
 use std::{
     borrow::Cow,
@@ -47,6 +48,22 @@ pub const RESERVED: &[&str] = &[
     "502",
     "503",
     "504",
+];
+
+/// The statuses that have an error page, for a proxy's `error_page`: `/503` and so on. They are among [`RESERVED`].
+const ERROR_PAGES: [StatusCode; 12] = [
+    StatusCode::BAD_REQUEST,
+    StatusCode::UNAUTHORIZED,
+    StatusCode::FORBIDDEN,
+    StatusCode::NOT_FOUND,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::REQUEST_TIMEOUT,
+    StatusCode::PAYLOAD_TOO_LARGE,
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
 ];
 
 /// What a service routed `.` answers at the root; beside one, no other service can be routed at these.
@@ -167,6 +184,9 @@ impl Routes {
             ("livez", None) if alone => return Some(Ask::verb(Verb::Livez).of(Place::Gateway)),
             ("readyz" | "healthz", None) if alone => return Some(Ask::verb(Verb::Readyz).of(Place::Gateway)),
             ("metrics", None) if alone => return Some(Ask::verb(Verb::Metrics).of(Place::Gateway)),
+            (status, None) if alone && let Some(verb) = error_page(status) => {
+                return Some(Ask::verb(verb).of(Place::Gateway));
+            }
             _ => {}
         }
         if let Some(ask) = Ask::read(path) {
@@ -235,6 +255,11 @@ impl Ask {
         let valid = !matches!(&*id, "" | "." | "..") && !id.contains('/');
         valid.then(|| Self { verb, document: Some(id.into()) })
     }
+}
+
+/// The error page of a status that has one.
+fn error_page(status: &str) -> Option<Verb> {
+    ERROR_PAGES.into_iter().find(|page| page.as_str() == status).map(Verb::ErrorPage)
 }
 
 /// What the CANARIE registry asks for; the empty segment is the home page.

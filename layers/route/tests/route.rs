@@ -33,6 +33,7 @@ fn show(target: &Target) -> String {
     };
     let verb = match target.verb {
         Verb::Page(page) => page.name(),
+        Verb::ErrorPage(ref status) => status.as_str(),
         verb => verb.name(),
     };
     format!("{place} {verb} {}", target.document.as_deref().unwrap_or("")).trim_end().to_owned()
@@ -167,6 +168,23 @@ async fn the_root_is_the_platforms_alone_and_the_applications_when_mounted() {
     check(RouteLayer::alone(routes.clone()), &cases).await;
     for (path, _) in cases {
         assert_eq!(ask(RouteLayer::new(routes.clone()), path).await, "none", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn error_pages_are_for_a_proxy_that_has_none() {
+    let pages = ["400", "401", "403", "404", "405", "408", "413", "429", "500", "502", "503", "504"];
+    let not = ["/200", "/418", "/600", "/4040", "/40", "/0404", "/404/", "/404/x", "/503/status", "/platform/404"];
+    for routes in [routes(&["stub"]), routes(&["."])] {
+        for page in pages {
+            let (path, expected) = (format!("/{page}"), format!("gateway {page}"));
+            assert_eq!(ask(RouteLayer::alone(routes.clone()), &path).await, expected);
+            assert_eq!(ask(RouteLayer::new(routes.clone()), &path).await, "none", "the application's own: {path}");
+            assert!(RESERVED.contains(&page), "{page}");
+        }
+        for path in not {
+            assert_eq!(ask(RouteLayer::alone(routes.clone()), path).await, "none", "{path}");
+        }
     }
 }
 

@@ -64,8 +64,9 @@ pub(super) async fn events(shared: Arc<Shared>, mut events: mpsc::Receiver<Event
         match event {
             Event::Worker(worker) if worker.kind == WorkerEventKind::Online => {
                 tracing::info!(worker = worker.hostname, "a worker came online");
-                revoker.again();
+                revoker.online();
             }
+            Event::Hello(hello) => revoker.answer(hello),
             Event::Task(task) => {
                 let state = match task.kind {
                     TaskEventKind::Received => State::Received,

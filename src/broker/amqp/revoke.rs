@@ -1,10 +1,11 @@
 //! Tells workers to drop or stop tasks (Celery's remote control).
 //!
-//! Workers keep revokes in memory only, so what was revoked lately is told again when a worker comes online, when the
-//! connection is back, and when a cancelled task reports that it runs.
+//! Workers keep revokes in memory only. So a worker that starts, and asks its neighbours what was revoked, is answered:
+//! that is before it takes its first task. And what was revoked lately is told again after a worker came online (it may
+//! start without asking), when the connection is back, and when a cancelled task reports that it runs.
 
 use super::Shared;
-use gateway_celery::{Stamp, command};
+use gateway_celery::{Hello, Stamp, command};
 use serde_json::json;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -13,64 +14,105 @@ use std::{
 };
 use tokio::{
     sync::{Notify, mpsc},
-    time::Instant,
+    time::{Instant, sleep_until},
 };
 use uuid::Uuid;
 
 /// Orders that may wait; beyond, they are dropped: a cancelled task that runs all the same reports, and is told again.
 const ORDERS: usize = 1024;
 /// How many of the latest are told again, and for how long.
-const REMEMBERED: usize = 1000;
-const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
+pub(super) const REMEMBERED: usize = 1000;
+pub(super) const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
 /// One task is not told more often.
 const PAUSE: Duration = Duration::from_secs(5);
+/// A worker says that it is online a second or more before it listens to commands.
+const SETTLING: Duration = Duration::from_secs(3);
 /// How long a command may lie with the broker: a worker that starts later is told when it comes online.
 const VALID: Duration = Duration::from_secs(60);
+
+enum Order {
+    Revoke(Uuid, Arc<str>),
+    /// The last process told it.
+    Remember(Uuid, Arc<str>),
+    Answer(Hello),
+}
 
 /// Takes orders; never waits.
 #[derive(Clone)]
 pub(super) struct Revoker {
-    orders: mpsc::Sender<(Uuid, Arc<str>)>,
-    again: Arc<Notify>,
+    orders: mpsc::Sender<Order>,
+    missed: Arc<Missed>,
+}
+
+/// Who may have missed what was told before.
+#[derive(Default)]
+struct Missed {
+    by_a_new_worker: Notify,
+    by_all: Notify,
 }
 
 /// The other end of a [`Revoker`].
 pub(super) struct Orders {
-    orders: mpsc::Receiver<(Uuid, Arc<str>)>,
-    again: Arc<Notify>,
+    orders: mpsc::Receiver<Order>,
+    missed: Arc<Missed>,
 }
 
 pub(super) fn revoker() -> (Revoker, Orders) {
     let (sender, orders) = mpsc::channel(ORDERS);
-    let again = Arc::<Notify>::default();
-    (Revoker { orders: sender, again: again.clone() }, Orders { orders, again })
+    let missed = Arc::<Missed>::default();
+    (Revoker { orders: sender, missed: missed.clone() }, Orders { orders, missed })
 }
 
 impl Revoker {
     pub(super) fn revoke(&self, id: Uuid, service: &Arc<str>) {
-        if self.orders.try_send((id, service.clone())).is_err() {
+        if self.orders.try_send(Order::Revoke(id, service.clone())).is_err() {
             tracing::warn!(%id, "too many cancels at once: the workers are told of this one when it reports");
         }
     }
 
-    /// Somebody may have missed what was told before.
-    pub(super) fn again(&self) {
-        self.again.notify_one();
+    /// What the last process told.
+    pub(super) fn remember(&self, id: Uuid, service: Arc<str>) {
+        // As many as are remembered fit, and nothing else comes before them.
+        let _ = self.orders.try_send(Order::Remember(id, service));
     }
+
+    /// A worker asks what was revoked.
+    pub(super) fn answer(&self, hello: Hello) {
+        if self.orders.try_send(Order::Answer(hello)).is_err() {
+            tracing::warn!("too many cancels at once: a worker that starts is not told of them");
+        }
+    }
+
+    /// A worker came online.
+    pub(super) fn online(&self) {
+        self.missed.by_a_new_worker.notify_one();
+    }
+
+    /// The connection is back.
+    pub(super) fn again(&self) {
+        self.missed.by_all.notify_one();
+    }
+}
+
+struct Told {
+    signal: &'static str,
+    last: Option<Instant>,
+    /// When it is to be told next.
+    next: Option<Instant>,
 }
 
 /// What was revoked lately, oldest first.
 #[derive(Default)]
 struct Lately {
     order: VecDeque<(Instant, Uuid)>,
-    told: HashMap<Uuid, (Option<Instant>, &'static str)>,
+    told: HashMap<Uuid, Told>,
 }
 
 impl Lately {
     fn put(&mut self, id: Uuid, signal: &'static str, now: Instant) {
         self.told.entry(id).or_insert_with(|| {
             self.order.push_back((now, id));
-            (None, signal)
+            Told { signal, last: None, next: None }
         });
         while let Some(&(since, id)) = self.order.front()
             && (self.order.len() > REMEMBERED || now - since > REMEMBERED_FOR)
@@ -80,15 +122,28 @@ impl Lately {
         }
     }
 
-    /// Those that may be told now, by signal; notes that they are.
-    fn due(&mut self, ids: impl IntoIterator<Item = Uuid>, now: Instant) -> BTreeMap<&'static str, Vec<Uuid>> {
+    /// Has it told then, or as soon after as its pause allows.
+    fn want(&mut self, id: Uuid, at: Instant) {
+        if let Some(told) = self.told.get_mut(&id) {
+            told.want(at);
+        }
+    }
+
+    fn want_all(&mut self, at: Instant) {
+        self.told.values_mut().for_each(|told| told.want(at));
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.told.values().filter_map(|told| told.next).min()
+    }
+
+    /// Those whose time has come, by signal; notes that they are told.
+    fn due(&mut self, now: Instant) -> BTreeMap<&'static str, Vec<Uuid>> {
         let mut due = BTreeMap::<_, Vec<_>>::new();
-        for id in ids {
-            if let Some((last, signal)) = self.told.get_mut(&id)
-                && last.is_none_or(|last| now - last >= PAUSE)
-            {
-                *last = Some(now);
-                due.entry(*signal).or_default().push(id);
+        for (id, told) in &mut self.told {
+            if told.next.is_some_and(|next| next <= now) {
+                (told.last, told.next) = (Some(now), None);
+                due.entry(told.signal).or_default().push(*id);
             }
         }
         due
@@ -96,37 +151,56 @@ impl Lately {
 
     fn forget_telling(&mut self, ids: &[Uuid]) {
         for id in ids {
-            if let Some((last, _)) = self.told.get_mut(id) {
-                *last = None;
+            if let Some(told) = self.told.get_mut(id) {
+                told.last = None;
             }
         }
+    }
+
+    fn ids(&self) -> Vec<Uuid> {
+        self.order.iter().map(|(_, id)| *id).collect()
+    }
+}
+
+impl Told {
+    fn want(&mut self, at: Instant) {
+        let at = self.last.map_or(at, |last| at.max(last + PAUSE));
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 }
 
 /// Broadcasts orders; many that come at once go out in one command.
-pub(super) async fn run(shared: Arc<Shared>, Orders { mut orders, again }: Orders) {
+pub(super) async fn run(shared: Arc<Shared>, Orders { mut orders, missed }: Orders) {
     let mut lately = Lately::default();
     let mut batch = Vec::new();
-    let mut clock = 0;
+    let mut clock = 0_i32;
+    // As a neighbour of the workers: a name of its own, so that no two answers are taken for one.
+    let node = format!("service-gateway@{}", Uuid::now_v7());
     loop {
-        let ids: Vec<Uuid> = tokio::select! {
-            count = orders.recv_many(&mut batch, ORDERS) => {
-                if count == 0 {
-                    return;
-                }
-                let now = Instant::now();
-                for (id, service) in &batch {
-                    let signal = shared.plan.load().service(service).map_or("SIGTERM", |s| s.config.cancel_signal.as_str());
-                    lately.put(*id, signal, now);
-                }
-                batch.drain(..).map(|(id, _)| id).collect()
-            }
-            () = again.notified() => {
-                lately.order.iter().map(|(_, id)| *id).collect()
-            }
+        let next = lately.next();
+        tokio::select! {
+            count = orders.recv_many(&mut batch, ORDERS) => if count == 0 { return },
+            () = missed.by_a_new_worker.notified() => lately.want_all(Instant::now() + SETTLING),
+            () = missed.by_all.notified() => lately.want_all(Instant::now()),
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+        }
+        let now = Instant::now();
+        let signal = |service: &str| {
+            shared.plan.load().service(service).map_or("SIGTERM", |service| service.config.cancel_signal.as_str())
         };
-        for (signal, ids) in lately.due(ids, Instant::now()) {
-            clock += 1;
+        for order in batch.drain(..) {
+            clock = clock.saturating_add(1);
+            match order {
+                Order::Remember(id, service) => lately.put(id, signal(&service), now),
+                Order::Revoke(id, service) => {
+                    lately.put(id, signal(&service), now);
+                    lately.want(id, now);
+                }
+                Order::Answer(hello) => answer(&shared, hello.answer(&node, &lately.ids(), clock)).await,
+            }
+        }
+        for (signal, ids) in lately.due(now) {
+            clock = clock.saturating_add(1);
             let arguments = json!({ "task_id": ids, "terminate": true, "signal": signal });
             let message = command("revoke", &arguments, stamp(clock));
             if let Err(error) = shared.client.broadcast(&message).await {
@@ -137,7 +211,53 @@ pub(super) async fn run(shared: Arc<Shared>, Orders { mut orders, again }: Order
     }
 }
 
+async fn answer(shared: &Shared, message: gateway_celery::Message) {
+    if let Err(error) = shared.client.answer(&message).await {
+        tracing::debug!(%error, "a worker that starts was not told what was revoked");
+    }
+}
+
 fn stamp(clock: i32) -> Stamp {
     let expires = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + VALID;
     Stamp { clock, expires: expires.as_secs_f64() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn what_comes_within_the_pause_is_told_after_it() {
+        let (mut lately, start, id) = (Lately::default(), Instant::now(), Uuid::from_u128(1));
+        lately.put(id, "SIGTERM", start);
+        assert_eq!(lately.next(), None);
+        lately.want(id, start);
+        assert_eq!(lately.due(start), BTreeMap::from([("SIGTERM", vec![id])]));
+        // It reports that it runs all the same, twice: told once more, when the pause is over.
+        lately.want(id, start + second(1));
+        lately.want(id, start + second(2));
+        assert_eq!(lately.next(), Some(start + PAUSE));
+        assert!(lately.due(start + second(4)).is_empty());
+        assert_eq!(lately.due(start + PAUSE).len(), 1);
+        assert_eq!(lately.next(), None);
+        // The broker did not take it: it may be told again at once.
+        lately.forget_telling(&[id]);
+        lately.want_all(start + PAUSE);
+        assert_eq!(lately.due(start + PAUSE).len(), 1);
+    }
+
+    #[test]
+    fn only_so_many_are_remembered_and_so_long() {
+        let (mut lately, start) = (Lately::default(), Instant::now());
+        for n in 0..REMEMBERED as u128 + 5 {
+            lately.put(Uuid::from_u128(n), "SIGTERM", start);
+        }
+        assert_eq!((lately.ids().len(), lately.ids()[0]), (REMEMBERED, Uuid::from_u128(5)));
+        lately.put(Uuid::from_u128(9999), "SIGKILL", start + REMEMBERED_FOR + second(1));
+        assert_eq!((lately.ids(), lately.told.len()), (vec![Uuid::from_u128(9999)], 1));
+    }
 }

@@ -1,38 +1,78 @@
 //! Follows a task to its end.
 
-use super::http::{Http, segment};
+use super::{
+    super::say,
+    http::{Http, segment},
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
-use std::time::Duration;
+use std::{io::IsTerminal, time::Duration};
 
 /// How often is asked; a task that takes hours is asked less often.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Asks until the task has ended; gives its last status. With `bar`, a person sees how far it is.
-pub(in crate::cli) async fn follow(http: &Http, service: &str, uuid: &str, bar: bool) -> Result<Value, String> {
+/// Asks until the task has ended; gives its last status. With `shown`, a person sees how far it is.
+pub(in crate::cli) async fn follow(http: &Http, service: &str, uuid: &str, shown: bool) -> Result<Value, String> {
     let path = format!("{}/status?uuid={uuid}", segment(service));
-    let progress = if bar { ProgressBar::new(100) } else { ProgressBar::hidden() };
-    // The template is a literal that the crate knows to read.
-    let style = ProgressStyle::with_template("{msg:>10} [{bar:40}] {pos:>3}%  {elapsed}").expect("a valid template");
-    progress.set_style(style.progress_chars("=> "));
+    let mut show = if shown { Show::new() } else { Show::Nothing };
     let mut pause = FIRST_PAUSE;
     loop {
         let answer = http.get(&path).await?;
-        let state = answer["status"].as_str().unwrap_or_default().to_owned();
-        progress.set_message(state.clone());
-        if let Some(current) = answer["result"]["current"].as_f64() {
-            progress.set_position(current.clamp(0.0, 100.0) as u64);
-        }
-        if matches!(state.as_str(), "SUCCESS" | "FAILURE" | "REVOKED" | "EXPIRED") {
-            if state == "SUCCESS" {
-                progress.set_position(100);
-            }
-            progress.abandon();
+        let state = answer["status"].as_str().unwrap_or_default();
+        let ended = matches!(state, "SUCCESS" | "FAILURE" | "REVOKED" | "EXPIRED");
+        let current = if state == "SUCCESS" { Some(100.0) } else { answer["result"]["current"].as_f64() };
+        show.status(state, current.map(|current| current.clamp(0.0, 100.0) as u64));
+        if ended {
+            show.end();
             return Ok(answer);
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 11 / 10).min(LAST_PAUSE);
+    }
+}
+
+/// A bar where somebody watches, a line a change where the output goes to a file.
+enum Show {
+    Nothing,
+    Bar(ProgressBar),
+    Lines(Option<String>),
+}
+
+impl Show {
+    fn new() -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self::Lines(None);
+        }
+        // The template is a literal that the crate knows to read.
+        let style = ProgressStyle::with_template("{msg:>10} [{bar:40}] {pos:>3}%  {elapsed}").expect("a valid template");
+        Self::Bar(ProgressBar::new(100).with_style(style.progress_chars("=> ")))
+    }
+
+    fn status(&mut self, state: &str, current: Option<u64>) {
+        match self {
+            Self::Nothing => {}
+            Self::Bar(bar) => {
+                bar.set_message(state.to_owned());
+                bar.set_position(current.unwrap_or(bar.position()));
+            }
+            Self::Lines(last) => {
+                let line = match current {
+                    Some(current) => format!("{state:>10} {current:>3}%"),
+                    None => format!("{state:>10}"),
+                };
+                if last.as_ref() != Some(&line) {
+                    say(&line);
+                    *last = Some(line);
+                }
+            }
+        }
+    }
+
+    fn end(&self) {
+        if let Self::Bar(bar) = self {
+            bar.abandon();
+        }
     }
 }
 

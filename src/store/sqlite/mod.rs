@@ -8,7 +8,7 @@ mod row;
 mod schema;
 mod write;
 
-use super::{Due, Keep, Orphan, Store, StoreError, Swept};
+use super::{Cancelled, Due, Keep, Orphan, Store, StoreError, Swept};
 use bytes::Bytes;
 use gateway_contract::{BoxFuture, Stats};
 use gateway_life::{CommitFault, Millis, Task, Waiting, Write, Written};
@@ -122,6 +122,10 @@ impl Store for Sqlite {
 
     fn orphans(&self) -> BoxFuture<Result<Vec<Orphan>, StoreError>> {
         self.read(|connection| read::orphans(connection))
+    }
+
+    fn revoked(&self, since: Millis, limit: usize) -> BoxFuture<Result<Vec<Cancelled>, StoreError>> {
+        self.read(move |connection| read::revoked(connection, since, limit))
     }
 
     fn due(&self) -> BoxFuture<Result<Vec<Due>, StoreError>> {

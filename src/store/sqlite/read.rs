@@ -1,7 +1,7 @@
 //! What is asked of the store.
 
 use super::row;
-use crate::store::{Keep, Orphan, Swept};
+use crate::store::{Cancelled, Keep, Orphan, Swept};
 use bytes::Bytes;
 use gateway_contract::Stats;
 use gateway_life::{Fact, Millis, Waiting};
@@ -36,6 +36,17 @@ pub(super) fn orphans(connection: &Connection) -> rusqlite::Result<Vec<Orphan>> 
         Ok(Orphan { id: Uuid::from_bytes(row.get(0)?), service: Arc::from(row.get::<_, String>(1)?) })
     })?;
     rows.collect()
+}
+
+pub(super) fn revoked(connection: &Connection, since: Millis, limit: usize) -> rusqlite::Result<Vec<Cancelled>> {
+    let mut statement = connection
+        .prepare("SELECT id, service FROM task WHERE ended > ?1 AND state = 'REVOKED' ORDER BY ended DESC LIMIT ?2")?;
+    let rows = statement.query_map(params![since, limit as i64], |row| {
+        Ok((Uuid::from_bytes(row.get(0)?), Arc::from(row.get::<_, String>(1)?)))
+    })?;
+    let mut revoked = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    revoked.reverse();
+    Ok(revoked)
 }
 
 pub(super) fn due(connection: &Connection) -> rusqlite::Result<Vec<(Arc<str>, Millis)>> {

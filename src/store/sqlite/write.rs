@@ -78,9 +78,9 @@ fn apply_fact(
     service: Option<&str>,
     fact: &Fact,
 ) -> rusqlite::Result<Written> {
-    let Some(mut task) = row::load(transaction, id)? else { return Ok(Written::NoTask) };
+    let Some(mut task) = row::load(transaction, id)? else { return Ok(Written::NoTask(id)) };
     if service.is_some_and(|service| *service != *task.service) {
-        return Ok(Written::NoTask);
+        return Ok(Written::NoTask(id));
     }
     let change = apply(&mut task, fact, now);
     save_change(transaction, &task, change)?;

@@ -1,5 +1,5 @@
 use super::*;
-use gateway_contract::{Base, View};
+use gateway_contract::{Base, Side, View};
 use serde_json::json;
 use tower_test::mock;
 
@@ -116,6 +116,15 @@ async fn pages_without_a_service_are_the_platforms() {
     for place in [Place::Gateway, Place::Platform] {
         let home = ask(place, Verb::Page(Page::Home)).await.unwrap();
         assert_eq!(home.headers()["location"], "https://example.org/");
+    }
+}
+
+#[tokio::test]
+async fn an_error_page_is_a_refusal_that_says_its_status_alone() {
+    for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::BAD_REQUEST] {
+        let refusal = ask(Place::Gateway, Verb::ErrorPage(status)).await.err().unwrap();
+        assert_eq!((refusal.status, refusal.code, refusal.detail.as_str()), (status, 100, ""));
+        assert_eq!((refusal.side, refusal.retry_after), (Side::Client, None));
     }
 }
 

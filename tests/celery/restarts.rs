@@ -1,0 +1,38 @@
+//! The gateway ends in the middle of it all, by force or in order.
+
+use crate::{
+    corner::{Corner, LONG},
+    support::until,
+};
+use serde_json::json;
+
+#[test]
+fn results_that_come_while_the_gateway_is_away_are_taken_when_it_is_back() {
+    let mut corner = Corner::new("restarts");
+    let _worker = corner.worker(&["--concurrency=2"]);
+    for by_force in [true, false] {
+        let first = corner.submit("sleep", &[("sleep", "1")]);
+        corner.state("sleep", &first, "STARTED");
+        // Some are sent, some are under way to the broker, some only written down.
+        let mut uuids: Vec<_> = (0..20).map(|_| corner.submit("sleep", &[("sleep", "0.1")])).collect();
+        uuids.push(first);
+        if by_force {
+            corner.gateway.kill9();
+        } else {
+            corner.gateway.terminate();
+            assert_eq!(corner.gateway.wait().code(), Some(0), "{}", corner.gateway.log());
+        }
+        let waiting = || corner.broker.queue(&corner.replies).map_or(0, |queue| queue.ready);
+        until(LONG, "results wait for the gateway", || (waiting() >= 5).then_some(()));
+        corner.gateway.restart();
+        for uuid in &uuids {
+            let end = corner.end("sleep", uuid);
+            assert_eq!(end["status"], "SUCCESS", "by force: {by_force}, {end}");
+            assert!(end["result"] == json!({"slept": 0.1}) || end["result"] == json!({"slept": 1.0}), "{end}");
+            // Sent once, or perhaps once more where nobody had seen the confirm.
+            let attempts = end["attempts"].as_u64().unwrap();
+            assert!((1..=2).contains(&attempts), "{end}");
+        }
+    }
+    until(LONG, "nothing is left", || (corner.broker.messages(&corner.replies) == 0).then_some(()));
+}

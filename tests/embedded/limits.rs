@@ -1,0 +1,77 @@
+//! Retries and time limits.
+
+use crate::{OPEN, shell, support::*};
+use std::{fs, time::Duration};
+
+#[test]
+fn a_failure_is_tried_again_as_often_as_configured() {
+    let count = "echo x >> @DIR@/$SERVICE_GATEWAY_TASK; n=$(wc -l < @DIR@/$SERVICE_GATEWAY_TASK)";
+    let gateway = Gateway::start(
+        &[
+            OPEN,
+            &shell(
+                "flaky",
+                &format!("{count}; [ $n -ge 3 ] || {{ echo \"not yet: $n\" >&2; exit 1; }}; echo $n"),
+                "retries = 2",
+            ),
+            &shell("hopeless", &format!("{count}; echo \"never: $n\" >&2; exit 1"), "retries = 1"),
+        ]
+        .concat(),
+    );
+    let hopeless = submit(&gateway, "hopeless", &[]);
+    let flaky = submit(&gateway, "flaky", &[]);
+    let seen = until(PATIENCE, "the first failure", || {
+        let now = status(&gateway, "flaky", &flaky);
+        (now["status"] == "RETRY").then_some(now)
+    });
+    assert_eq!(seen["result"]["code"], 642, "{seen}");
+    assert!(seen["result"]["message"].as_str().unwrap().contains("not yet"), "{seen}");
+
+    let end_of_flaky = end(&gateway, "flaky", &flaky);
+    assert_eq!((&end_of_flaky["status"], &end_of_flaky["result"]), (&"SUCCESS".into(), &3.into()), "{end_of_flaky}");
+    assert_eq!(end_of_flaky["attempts"], 3);
+
+    let end_of_hopeless = end(&gateway, "hopeless", &hopeless);
+    assert_eq!(
+        (&end_of_hopeless["status"], &end_of_hopeless["attempts"]),
+        (&"FAILURE".into(), &2.into()),
+        "{end_of_hopeless}"
+    );
+    assert!(end_of_hopeless["result"]["message"].as_str().unwrap().contains("never: 2"), "{end_of_hopeless}");
+}
+
+#[test]
+fn a_program_that_takes_too_long_is_stopped() {
+    let script = "sleep 1000 & echo started > @DIR@/started; sleep 1000";
+    let gateway = Gateway::start(&[OPEN, &shell("slow", script, "timeout = \"1s\"")].concat());
+    let end = ends(&gateway, "slow", &[]);
+    assert_eq!(end["status"], "FAILURE", "{end}");
+    assert!(end["result"]["message"].as_str().unwrap().contains("1s"), "{end}");
+    assert!(gateway.directory().join("started").exists(), "it had run");
+    assert!(processes_with(&gateway.mark()).is_empty(), "nothing of it is left");
+}
+
+#[test]
+fn a_request_may_lower_the_limit_of_its_run() {
+    let gateway = Gateway::start(&[OPEN, &shell("slow", "sleep 1000", "timeout = \"1h\"")].concat());
+    let answer = request("POST", &format!("{}/slow/annotate?run_limit=1s", gateway.url())).send();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let end = end(&gateway, "slow", answer.json()["uuid"].as_str().unwrap());
+    assert!(["FAILURE", "EXPIRED"].iter().any(|state| end["status"] == *state), "{end}");
+    until(Duration::from_secs(20), "nothing of it runs", || processes_with(&gateway.mark()).is_empty().then_some(()));
+    let bad = request("POST", &format!("{}/slow/annotate?run_limit=soon", gateway.url())).send();
+    assert_eq!(bad.status, 400, "{}", bad.text());
+}
+
+#[test]
+fn a_service_without_a_worker_keeps_its_tasks_until_it_has_one() {
+    let mut gateway = Gateway::start(&format!("{OPEN}[services.later]\nrequires_document = false\n"));
+    let uuid = submit(&gateway, "later", &[]);
+    assert_eq!(status(&gateway, "later", &uuid)["status"], "PENDING");
+    gateway.terminate();
+    assert_eq!(gateway.wait().code(), Some(0));
+    fs::write(gateway.config(), format!("{OPEN}{}", shell("later", "echo '\"at last\"'", ""))).unwrap();
+    gateway.restart();
+    let end = end(&gateway, "later", &uuid);
+    assert_eq!((&end["status"], &end["result"]), (&"SUCCESS".into(), &"at last".into()), "{end}");
+}

@@ -1,0 +1,161 @@
+//! The order of the layers, as a client can see it: who refuses first.
+
+use crate::support::{Answer, NOBODY, ask, ask_with_token, builder, gateway, read, token};
+use bytes::Bytes;
+use http::{Request, header};
+use http_body::Frame;
+use http_body_util::Full;
+use service_gateway::Gateway;
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+};
+use tower::ServiceExt;
+
+/// A body that counts how often somebody reads it.
+#[derive(Default)]
+struct Watched(Arc<AtomicUsize>);
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.fetch_add(1, SeqCst);
+        Poll::Ready(None)
+    }
+}
+
+async fn answer(gateway: &Gateway, request: Request<Full<Bytes>>) -> Answer {
+    read(gateway.service().oneshot(request).await.unwrap()).await
+}
+
+/// Asks with a body that is watched: the answer, and how often the body was read.
+async fn watch(gateway: &Gateway, method: &str, uri: &str, token: Option<&str>) -> (Answer, usize) {
+    let reads = Arc::<AtomicUsize>::default();
+    let mut request = builder(method, uri).body(Watched(reads.clone())).unwrap();
+    if let Some(token) = token {
+        request.headers_mut().insert(header::AUTHORIZATION, token.parse().unwrap());
+    }
+    let answer = read(gateway.service().oneshot(request).await.unwrap()).await;
+    (answer, reads.load(SeqCst))
+}
+
+#[tokio::test]
+async fn the_method_before_the_token_and_the_service() {
+    let gateway = gateway().await;
+    for path in ["/echo/annotate", "/nope/annotate"] {
+        let refused = answer(&gateway, ask("GET", path)).await;
+        assert_eq!(refused.refusal(), (405, 100), "{path}");
+        assert_eq!(refused.headers[header::ALLOW], "POST, OPTIONS");
+        let options = answer(&gateway, ask("OPTIONS", path)).await;
+        assert_eq!((options.status.as_u16(), options.text.as_str()), (200, ""), "{path}");
+        assert_eq!(options.headers[header::ALLOW], "POST, OPTIONS");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_token_before_the_service_the_uuid_and_the_document() {
+    let gateway = gateway().await;
+    for (method, path, with_token) in [
+        ("POST", "/nope/annotate", (400, 202)),
+        ("POST", "/nope/process", (400, 202)),
+        ("POST", "/echo/cancel", (400, 206)),
+        ("POST", &format!("/echo/cancel?uuid={NOBODY}"), (400, 203)),
+        ("POST", "/quiet/annotate", (400, 206)),
+        ("POST", "/quiet/annotate?doc_url=nonsense", (400, 207)),
+    ] {
+        let refused = answer(&gateway, ask(method, path)).await;
+        assert_eq!(refused.refusal(), (401, 101), "{method} {path}");
+        assert!(refused.headers.contains_key(header::WWW_AUTHENTICATE), "{method} {path}");
+        let refused = answer(&gateway, ask_with_token(method, path)).await;
+        assert_eq!(refused.refusal(), with_token, "{method} {path} with a token: {refused:?}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn everything_that_may_refuse_without_the_body_does() {
+    let gateway = gateway().await;
+    let token = token();
+    for (method, uri, token, refusal) in [
+        ("GET", "/echo/process", None, (405, 100)),
+        ("POST", "/echo/process", None, (401, 101)),
+        ("POST", "/nope/process", Some(token.as_str()), (400, 202)),
+        ("GET", &format!("/echo/status?uuid={NOBODY}"), None, (400, 203)),
+        ("POST", &format!("/echo/cancel?uuid={NOBODY}"), Some(token.as_str()), (400, 203)),
+        ("GET", "/echo/doc", None, (404, 100)),
+    ] {
+        let (refused, reads) = watch(&gateway, method, uri, token).await;
+        assert_eq!((refused.refusal(), reads), (refusal, 0), "{method} {uri}");
+    }
+    // The counter does count: the body of a submission is read.
+    let (accepted, reads) = watch(&gateway, "POST", "/echo/process", Some(token.as_str())).await;
+    assert!(accepted.status == 200 && reads > 0, "{accepted:?}, read {reads} times");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_body_before_the_document_and_the_document_before_sending() {
+    let gateway = gateway().await;
+    let submission = || builder("POST", "/quiet/annotate").header(header::AUTHORIZATION, token());
+    let form = "application/x-www-form-urlencoded";
+
+    // 2 KiB where 1 KiB is allowed, and no document either.
+    let request = submission().header(header::CONTENT_TYPE, form).body(Full::from(vec![b'x'; 2048])).unwrap();
+    assert_eq!(answer(&gateway, request).await.refusal(), (413, 208));
+    // No document, and an idempotency key that cannot be read.
+    let request = submission().header("idempotency-key", "").body(Full::default()).unwrap();
+    assert_eq!(answer(&gateway, request).await.refusal(), (400, 206));
+    // The document stands in the form, so the body must have been read before it is looked for.
+    let body = Full::from("doc_url=http%3A%2F%2Fexample.org%2Fa.wav");
+    let request =
+        submission().header(header::CONTENT_TYPE, form).header("idempotency-key", "").body(body.clone()).unwrap();
+    let refused = answer(&gateway, request).await;
+    assert_eq!(refused.code(), 209, "{refused:?}");
+    let stats = answer(&gateway, ask("GET", "/quiet/stats")).await;
+    assert_eq!(stats.json()["invocations"], 0, "nothing was sent yet");
+
+    let request = submission().header(header::CONTENT_TYPE, form).body(body).unwrap();
+    assert_eq!(answer(&gateway, request).await.status, 200);
+    let stats = answer(&gateway, ask("GET", "/quiet/stats")).await;
+    assert_eq!(stats.json()["invocations"], 1);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn refusals_are_measured_and_what_is_not_ours_is_not() {
+    let gateway = gateway().await;
+    for (method, path) in [
+        ("POST", "/echo/annotate"),                         // 401
+        ("GET", "/echo/annotate"),                          // 405
+        ("GET", &*format!("/echo/status?uuid={NOBODY}")),   // 400
+        ("GET", "/nobody"),                                 // 404, of nobody
+    ] {
+        answer(&gateway, ask(method, path)).await;
+    }
+    let metrics = answer(&gateway, ask("GET", "/metrics")).await.text;
+    let count = |service: &str, verb: &str, class: &str| {
+        let series = format!(
+            "http_server_request_duration_seconds_count\
+             {{service=\"{service}\",verb=\"{verb}\",status_class=\"{class}\"}} "
+        );
+        metrics.lines().find_map(|line| line.strip_prefix(series.as_str())).map(str::to_owned)
+    };
+    assert_eq!(count("echo", "annotate", "4xx").as_deref(), Some("2"), "{metrics}");
+    assert_eq!(count("echo", "status", "4xx").as_deref(), Some("1"), "{metrics}");
+    assert!(!metrics.contains("nobody"), "no label comes from a request");
+    let total: u64 = metrics
+        .lines()
+        .filter(|line| line.starts_with("http_server_request_duration_seconds_count"))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(total, 3, "the path that nobody knows is not counted, nor is this question itself yet");
+    gateway.stop().await;
+}

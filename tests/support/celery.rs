@@ -1,0 +1,117 @@
+//! Celery workers (`celery_worker.py`) as processes, and what no worker should send (`garbage.py`).
+
+use crate::{
+    rabbit::{Rabbit, rig, run, support},
+    support::{PATIENCE, signal, until},
+};
+use std::{
+    fs::{self, File},
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// A prefork worker of one task at a time. Dropped, it is killed with its pool.
+pub(crate) struct Worker {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Worker {
+    /// Starts a worker on a queue and waits until it is ready. Its log is in `directory`; `arguments` go to
+    /// `celery worker` (`-E`, `--concurrency=2`, a setting as `result.persistent=0`).
+    pub(crate) fn start(broker: &Rabbit, queue: &str, directory: &Path, arguments: &[&str]) -> Self {
+        let mut worker = Self::spawn(broker, queue, directory, arguments);
+        until(PATIENCE, "the worker is ready", || {
+            let end = worker.child.try_wait().unwrap();
+            assert!(end.is_none(), "the worker ended ({end:?}) and said\n{}", worker.log());
+            worker.log().contains(" ready.").then_some(())
+        });
+        worker
+    }
+
+    fn spawn(broker: &Rabbit, queue: &str, directory: &Path, arguments: &[&str]) -> Self {
+        let name = format!("w{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let log = directory.join(format!("{name}.log"));
+        let output = File::create(&log).unwrap();
+        let child = Command::new(rig("SG_TEST_CELERY"))
+            .args(["-A", "celery_worker", "worker", "-l", "info", "-P", "prefork", "--concurrency=1", "-Q", queue])
+            .args(["-n", &format!("{name}@%h")])
+            .args(arguments)
+            .env("CELERY_BROKER_URL", broker.url())
+            .env("PYTHONPATH", support())
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        Self { child, log }
+    }
+
+    /// What it logged.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
+    }
+
+    /// Stops it as an operator does: it finishes what it runs, and hands the rest back to the broker.
+    pub(crate) fn stop(mut self) {
+        signal(self.child.id(), "TERM");
+        let end = until(PATIENCE, "the worker ends", || self.child.try_wait().unwrap());
+        assert!(end.success() || end.signal().is_some(), "{end}: {}", self.log());
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if self.child.try_wait().unwrap().is_some() {
+            return;
+        }
+        // Stopped first, so that it starts no new process for its pool while we look.
+        signal(self.child.id(), "STOP");
+        let pool = children(self.child.id());
+        signal(self.child.id(), "KILL");
+        pool.into_iter().for_each(|pid| signal(pid, "KILL"));
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            #[allow(clippy::print_stderr)] // to the person who reads the failure
+            {
+                eprintln!("--- {}\n{}", self.log.display(), self.log());
+            }
+        }
+    }
+}
+
+/// The processes that this one started.
+fn children(parent: u32) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let parent_of = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // "PID (NAME) STATE PARENT …": a name may hold spaces and brackets.
+        stat.rsplit(") ").next()?.split(' ').nth(1)?.parse::<u32>().ok()
+    };
+    processes.filter(|pid| parent_of(pid) == Some(parent)).collect()
+}
+
+/// The kinds of `garbage.py` that need nothing more.
+pub(crate) fn garbage_kinds() -> Vec<String> {
+    let output =
+        run(Command::new(rig("SG_TEST_PYTHON")).arg(support().join("garbage.py")).args(["--kind", "list"]), PATIENCE);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let kinds = String::from_utf8(output.stdout).unwrap();
+    kinds.lines().filter(|kind| *kind != "raw").map(str::to_owned).collect()
+}
+
+/// Sends one message to a reply queue, and returns when the broker has it.
+pub(crate) fn garbage(broker: &Rabbit, replies: &str, uuid: &str, kind: &str) {
+    let mut command = Command::new(rig("SG_TEST_PYTHON"));
+    command.arg(support().join("garbage.py")).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.args(["--url", broker.url(), "--queue", replies, "--correlation-id", uuid, "--kind", kind]);
+    let output = run(&mut command, PATIENCE);
+    assert!(output.status.success(), "{kind}: {}", String::from_utf8_lossy(&output.stderr));
+}

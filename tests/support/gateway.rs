@@ -1,0 +1,239 @@
+//! The program under test, as a process.
+
+use super::{PATIENCE, processes_with, signal, until};
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_service-gateway");
+
+/// A key of 64 bytes in base64, for `auth.key`.
+pub(crate) const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYwMTIzNDU2Nzg5YWJjZGVmMDEyMzQ1Njc4OWFiY2RlZg==";
+
+/// A section `[auth]` with [`KEY`]: tokens are asked for.
+pub(crate) const AUTH: &str =
+    "[auth]\nkey = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYwMTIzNDU2Nzg5YWJjZGVmMDEyMzQ1Njc4OWFiY2RlZg==\"\n";
+
+/// `service-gateway serve`, running in a temporary directory of its own (its current directory), where the
+/// configuration (`gateway.toml`), the log (`log`) and, by default, the store are.
+///
+/// Dropped, it is killed, and the directory is removed; when the test panics the directory is kept and its path told.
+pub(crate) struct Gateway {
+    directory: Option<TempDir>,
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Gateway {
+    /// Starts a gateway with this configuration and waits until it serves. `@DIR@` in it becomes the directory.
+    pub(crate) fn start(toml: &str) -> Self {
+        Self::start_with(toml, |_| {})
+    }
+
+    /// As [`Gateway::start`], with a word about the process: its environment, say.
+    pub(crate) fn start_with(toml: &str, adjust: impl FnOnce(&mut Command)) -> Self {
+        let directory = TempDir::with_prefix("sg-test-").unwrap();
+        let path = directory.path().to_str().expect("temporary directories have UTF-8 names");
+        fs::write(directory.path().join("gateway.toml"), toml.replace("@DIR@", path)).unwrap();
+        let mut child = spawn(directory.path(), adjust);
+        match serving(&mut child, directory.path(), 0) {
+            Ok(address) => Self { directory: Some(directory), child, address },
+            Err(why) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("the gateway does not serve: {why}; see {}", directory.keep().display());
+            }
+        }
+    }
+
+    /// `http://127.0.0.1:PORT`; another one after a restart.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The number of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its directory.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.as_ref().expect("taken by drop alone").path()
+    }
+
+    /// Its configuration file.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.directory().join("gateway.toml")
+    }
+
+    /// Kills it (SIGKILL) and waits until it is gone.
+    pub(crate) fn kill9(&mut self) {
+        self.child.kill().unwrap();
+        self.wait();
+    }
+
+    /// Sends SIGTERM and returns at once.
+    pub(crate) fn terminate(&self) {
+        signal(self.pid(), "TERM");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        until(PATIENCE, "the gateway ends", || self.child.try_wait().unwrap())
+    }
+
+    /// Starts it again with the same configuration in the same directory, once the last process has ended.
+    pub(crate) fn restart(&mut self) {
+        assert!(self.child.try_wait().unwrap().is_some(), "the last process has not ended: stop it first");
+        let from = self.log().len();
+        self.child = spawn(self.directory(), |_| {});
+        let directory = self.directory().to_owned();
+        self.address = serving(&mut self.child, &directory, from).unwrap_or_else(|why| panic!("restarted: {why}"));
+    }
+
+    /// SIGTERM, its end with exit code 0, and a start.
+    pub(crate) fn stop_and_start(&mut self) {
+        self.terminate();
+        assert_eq!(self.wait().code(), Some(0), "{}", self.log());
+        self.restart();
+    }
+
+    /// What it logged, in all its lives.
+    pub(crate) fn log(&self) -> String {
+        read_log(self.directory())
+    }
+
+    /// A token that it admits: `service-gateway token --config … [arguments]`.
+    pub(crate) fn token(&self, arguments: &[&str]) -> String {
+        let config = self.config();
+        let mut all = vec!["token", "--config", config.to_str().unwrap()];
+        all.extend(arguments);
+        let output = cli(self.directory(), &all);
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        output.stdout.trim_end().to_owned()
+    }
+
+    /// The environment variable that every program it started carries: `SERVICE_GATEWAY_RUN=<a run directory of its>`.
+    pub(crate) fn mark(&self) -> String {
+        mark(self.directory())
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // Gone already, or it is now.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let Some(directory) = self.directory.take() else { return };
+        if std::thread::panicking() {
+            let path = directory.keep();
+            #[allow(clippy::print_stderr)] // to the person who reads the failure
+            {
+                eprintln!("kept for a look: {} (log: {})", path.display(), path.join("log").display());
+            }
+            return;
+        }
+        // Guards end what they guard, and hold its directory until then.
+        until(Duration::from_secs(30), "programs end with their gateway", || {
+            processes_with(&mark(directory.path())).is_empty().then_some(())
+        });
+    }
+}
+
+fn mark(directory: &Path) -> String {
+    let directory = directory.canonicalize().unwrap();
+    format!("SERVICE_GATEWAY_RUN={}", directory.display())
+}
+
+/// Without what the caller's environment would set.
+fn program(directory: &Path) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.current_dir(directory).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy().into_owned();
+        let ours = ["GATEWAY_", "SERVICE_GATEWAY_", "RUST_LOG", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
+        if ours.iter().any(|prefix| text.starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn spawn(directory: &Path, adjust: impl FnOnce(&mut Command)) -> Child {
+    let mut log = OpenOptions::new().create(true).append(true).open(directory.join("log")).unwrap();
+    writeln!(log, "--- started").unwrap();
+    let mut command = program(directory);
+    command.args(["serve", "--config", "gateway.toml", "--listen", "127.0.0.1:0"]);
+    command.stdout(Stdio::null()).stderr(log);
+    adjust(&mut command);
+    command.spawn().unwrap()
+}
+
+fn read_log(directory: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(directory.join("log")).unwrap_or_default()).into_owned()
+}
+
+/// Waits for the line that tells the address; what was logged from byte `from` on counts.
+fn serving(child: &mut Child, directory: &Path, from: usize) -> Result<SocketAddr, String> {
+    until(PATIENCE, "the gateway serves", || {
+        let log = read_log(directory);
+        let told = log[from..].lines().find_map(address);
+        match (told, child.try_wait().unwrap()) {
+            (_, Some(end)) => Some(Err(format!("it ended ({end}) and said\n{}", &log[from..]))),
+            (Some(address), None) => Some(Ok(address)),
+            (None, None) => None,
+        }
+    })
+}
+
+/// `… serving address=127.0.0.1:1234 …`, in JSON `{…"message":"serving","address":"127.0.0.1:1234"…}`.
+fn address(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("serving")?.1.split_once("address")?;
+    let rest = rest.trim_start_matches(['=', '"', ':']);
+    rest[..rest.find([' ', '"']).unwrap_or(rest.len())].parse().ok()
+}
+
+/// What a command of the program did.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// Its exit code; a signal is -1.
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs `service-gateway ARGUMENTS` in a directory, to its end.
+pub(crate) fn cli(directory: &Path, arguments: &[&str]) -> Output {
+    cli_with(directory, arguments, |_| {})
+}
+
+/// As [`cli`], with a word about the process: its environment, say.
+pub(crate) fn cli_with(directory: &Path, arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Output {
+    let mut command = program(directory);
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    adjust(&mut command);
+    let child = command.spawn().unwrap();
+    let pid = child.id();
+    let (sender, receiver) = mpsc::channel();
+    // A thread, for nobody else reads both pipes to their ends under a deadline.
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    let Ok(output) = receiver.recv_timeout(PATIENCE) else {
+        signal(pid, "KILL");
+        panic!("not within {PATIENCE:?}: service-gateway {arguments:?}");
+    };
+    let output = output.unwrap();
+    let text = |bytes| String::from_utf8(bytes).expect("the program prints UTF-8");
+    Output { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
