@@ -6,6 +6,7 @@
 mod check;
 mod client;
 mod demo;
+mod import;
 mod logs;
 mod serve;
 mod token;
@@ -40,6 +41,8 @@ enum Command {
     Cancel(client::Cancel),
     /// List the services of a gateway
     Services(client::Services),
+    /// Turn the original's Python configuration into gateway.toml
+    Import(import::Import),
     /// The demo's worker: measure a WAV file
     #[command(hide = true)]
     Analyse(demo::Analyse),
@@ -74,6 +77,7 @@ pub fn run() -> ExitCode {
         Command::Status(status) => status.run(),
         Command::Cancel(cancel) => cancel.run(),
         Command::Services(services) => services.run(),
+        Command::Import(import) => import.run(),
         Command::Analyse(analyse) => analyse.run(),
     }
 }

@@ -4,16 +4,18 @@
 //! submissions and acknowledgements instead of filling the memory.
 
 mod cache;
+mod lease;
 mod sweep;
 mod view;
 
 pub use cache::Cache;
+pub use lease::keep_lease;
 pub use sweep::sweep;
 pub use view::View;
 
 use crate::{
     broker::{Broker, Receipt},
-    store::Store,
+    store::{Sharing, Store, StoreError},
 };
 use gateway_life::{
     Accept, Answer, CommitFault, Effect, Engine, Fact, Heard, Input, Limits, Millis, Waiting, Write, Written,
@@ -30,6 +32,8 @@ use uuid::Uuid;
 const MAILBOX: usize = 4096;
 /// Inputs taken at once.
 const AT_ONCE: usize = 1024;
+/// How long the last writes may take when the gateway stops.
+const LAST_WRITES: Duration = Duration::from_secs(10);
 
 type Client = oneshot::Sender<Answer>;
 type Event = Input<Client, Receipt>;
@@ -79,7 +83,12 @@ impl Mailbox {
         self.tell(Input::Connected).await
     }
 
-    /// A message found in the store at start.
+    /// Nothing more is to be published: the gateway is about to stop.
+    pub async fn hold(&self) -> Result<(), Stopped> {
+        self.tell(Input::Lease(None)).await
+    }
+
+    /// A message found in the store, at start or when another gateway was gone.
     pub async fn restored(&self, message: Waiting) -> Result<(), Stopped> {
         self.tell(Input::Restored(message)).await
     }
@@ -126,9 +135,14 @@ pub struct Parts {
 /// Runs the engine until it is shut down or the store fails.
 pub async fn drive(parts: Parts, letters: Letters) {
     let engine = Engine::new(parts.limits.clone());
-    Driver { parts, engine, effects: Vec::new(), commit: None }.run(letters.0).await;
+    let sharing = parts.store.sharing();
+    let term = Some(0);
+    Driver { parts, engine, effects: Vec::new(), commit: None, reload: None, sharing, term, failing: false }
+        .run(letters.0)
+        .await;
 }
 
+type Reload = gateway_contract::BoxFuture<Result<Vec<Waiting>, StoreError>>;
 type Commit = gateway_contract::BoxFuture<Result<Vec<Written>, CommitFault>>;
 
 struct Driver {
@@ -136,11 +150,22 @@ struct Driver {
     engine: Engine<Client, Receipt>,
     effects: Vec<Effect<Client, Receipt>>,
     commit: Option<Commit>,
+    reload: Option<Reload>,
+    sharing: Option<Arc<dyn Sharing>>,
+    /// The term of the lease as the engine knows it.
+    term: Option<u64>,
+    /// The store did not take the last commit.
+    failing: bool,
 }
 
 impl Driver {
     async fn run(mut self, mut letters: mpsc::Receiver<Event>) {
         let mut batch = Vec::with_capacity(AT_ONCE);
+        let shutdown = self.parts.shutdown.clone();
+        let mut over = std::pin::pin!(async move {
+            shutdown.cancelled().await;
+            tokio::time::sleep(LAST_WRITES).await;
+        });
         loop {
             let tick = self.engine.next_tick();
             tokio::select! {
@@ -149,16 +174,49 @@ impl Driver {
                     self.commit = None;
                     self.committed(result);
                 }
+                found = async { self.reload.as_mut().expect("checked by the guard").await }, if self.reload.is_some() => {
+                    self.reload = None;
+                    self.step(Input::Reloaded(found.map_err(|error| error.to_string().into())));
+                }
                 count = letters.recv_many(&mut batch, AT_ONCE) => if count == 0 { break },
                 () = until(tick), if tick.is_some() => self.step(Input::Tick),
                 () = self.parts.shutdown.cancelled(), if self.commit.is_none() && self.engine.queued() == 0 => break,
+                () = &mut over => {
+                    tracing::warn!("the store did not take the last writes in time; they are made up for after a restart");
+                    break;
+                }
             }
             for event in batch.drain(..) {
                 self.step(event);
             }
+            // Under a steady load the mailbox is never empty, and the branch above never taken.
+            if self.engine.next_tick().is_some_and(|at| at <= now()) {
+                self.step(Input::Tick);
+            }
+            self.look_at_lease();
             self.engine.flush(now(), &mut self.effects);
             self.perform();
         }
+        if let Some(sharing) = self.sharing
+            && let Err(error) = sharing.release(self.engine.untried()).await
+        {
+            tracing::warn!(%error, "messages were not released: others take them over when the lease is over");
+        }
+    }
+
+    /// Before anything is published: a process that was stopped for a while finds its lease over.
+    fn look_at_lease(&mut self) {
+        let Some(sharing) = &self.sharing else { return };
+        let term = sharing.lease().term();
+        if term == self.term {
+            return;
+        }
+        self.term = term;
+        match term {
+            Some(term) => tracing::info!(term, "the lease begins again: messages are compared with the store"),
+            None => tracing::warn!("the lease is over: nothing is published until it is renewed"),
+        }
+        self.step(Input::Lease(term));
     }
 
     fn step(&mut self, event: Event) {
@@ -169,6 +227,9 @@ impl Driver {
     fn committed(&mut self, result: Result<Vec<Written>, CommitFault>) {
         match &result {
             Ok(written) => {
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!("the store commits again");
+                }
                 for written in written {
                     match written {
                         Written::Accepted(task) | Written::Claimed(task, _) => self.show(task),
@@ -177,7 +238,11 @@ impl Driver {
                     }
                 }
             }
-            Err(fault) => tracing::error!(fault = fault.why(), "the store did not commit"),
+            Err(fault) if self.failing => tracing::debug!(fault = fault.why(), "the store did not commit again"),
+            Err(fault) => {
+                self.failing = true;
+                tracing::error!(fault = fault.why(), "the store did not commit; this is told once");
+            }
         }
         self.step(Input::Committed(result));
     }
@@ -193,6 +258,7 @@ impl Driver {
             match effect {
                 Effect::Commit(writes) => self.commit = Some(begin(&self.parts, writes)),
                 Effect::Publish(publish) => self.parts.broker.publish(publish),
+                Effect::Reload => self.reload = Some(self.parts.store.outbox()),
                 Effect::Due(service, at) => self.parts.broker.due(&service, at),
                 Effect::Revoke(id, service) => self.parts.broker.revoke(id, &service),
                 Effect::Ack(receipt) => receipt.written(),
