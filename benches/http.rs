@@ -56,8 +56,11 @@ fn main() -> Fallible<()> {
 
     let cores = std::thread::available_parallelism()?;
     println!("\n{cores} cores, {seconds} s a cell; one fdatasync takes {:?}\n", fdatasync(directory.path())?);
-    println!("| connections | bare hyper /s | status /s | of bare | annotate /s | status p50 / p99 | annotate p50 / p99 |");
+    println!(
+        "| connections | bare hyper /s | status /s | of bare | annotate /s | status p50 / p99 | annotate p50 / p99 |"
+    );
     println!("|---:|---:|---:|---:|---:|---:|---:|");
+    let mut accepted = 0;
     for connections in CONNECTIONS {
         let cell = |address: SocketAddr, request: &[u8]| -> Fallible<Report> {
             run(address, connections, WARM_UP, fixed(request.to_vec()))?;
@@ -70,6 +73,7 @@ fn main() -> Fallible<()> {
         let bare = cell(bare_address, &under_test.status)?;
         let status = cell(under_test.address, &under_test.status)?;
         let annotate = cell(under_test.address, &under_test.annotate)?;
+        accepted += annotate.requests;
         println!(
             "| {connections} | {:.0} | {:.0} | {:.2} | {:.0} | {} | {} |",
             bare.per_second,
@@ -82,6 +86,9 @@ fn main() -> Fallible<()> {
     }
     let (rows, size) = under_test.kept(directory.path())?;
     println!("\n{METHOD}\n\nIn the store at the end: {rows} tasks, {:.0} MiB.", size as f64 / f64::from(1 << 20));
+    if rows < accepted {
+        return Err(format!("{accepted} tasks were accepted, and only {rows} are in the store").into());
+    }
     under_test.stop()
 }
 

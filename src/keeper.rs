@@ -88,11 +88,10 @@ impl Tasks for Keeper {
         let desk = self.0.clone();
         Box::pin(async move {
             let ticket = desk.cache.before_read();
-            let Some(snapshot) = desk.store.load(id).await?.and_then(|task| desk.view.snapshot(&task)) else {
-                return Ok(None);
-            };
+            let Some(task) = desk.store.load(id).await? else { return Ok(None) };
+            let Some(snapshot) = desk.view.snapshot(&task) else { return Ok(None) };
             let snapshot = Arc::new(snapshot);
-            desk.cache.read(ticket, id, &snapshot);
+            desk.cache.read(ticket, &task, &snapshot, now());
             Ok(Some(snapshot))
         })
     }
@@ -194,7 +193,11 @@ impl Facts for Installation {
     }
 
     fn readiness(&self) -> Readiness {
-        let fault = self.0.failed.borrow().as_ref().map(|why| format!("the store failed ({why}): restart the gateway"));
+        let failed = self.0.failed.borrow().clone();
+        let fault = match failed {
+            Some(why) => Some(format!("the store failed ({why}): restart the gateway")),
+            None => self.0.store.fault(),
+        };
         let mut parts = vec![Part { name: "store", fault, essential: true }];
         parts.extend(self.0.broker.parts());
         if self.0.draining.is_cancelled() {

@@ -142,7 +142,9 @@ impl Locate for Archive {
     }
 
     fn admit(&self, _: &str, url: &str) -> Result<String, Rejection> {
-        url::Url::parse(url).map(Into::into).map_err(|_| Rejection::client(gateway_contract::code::INVALID_URL, "no URL"))
+        url::Url::parse(url)
+            .map(Into::into)
+            .map_err(|_| Rejection::client(gateway_contract::code::INVALID_URL, "no URL"))
     }
 
     fn upload(&self) -> Option<String> {

@@ -1,7 +1,9 @@
 //! The face of it all.
 
+use crate::bindings::Bindings;
 use crate::consumer::{self, Delivery, Receiver};
 use crate::control::{Control, ControlError, QueueState, control};
+use crate::dead::{self, DeadLetter};
 use crate::link::supervise;
 use crate::publication::{Declined, Job, Outcomes, Publication, Reason};
 use crate::publisher::{Publisher, WINDOW};
@@ -26,6 +28,8 @@ pub struct Inbox {
     pub outcomes: Outcomes,
     /// Results, in the queue's order; at most `prefetch` wait here.
     pub deliveries: mpsc::Receiver<Delivery>,
+    /// Messages on which the broker gave up; a few of each queue wait here.
+    pub dead_letters: mpsc::Receiver<DeadLetter>,
     /// What workers tell. Bounded, and dropped when nobody reads: hints, no facts.
     pub events: mpsc::Receiver<Event>,
 }
@@ -39,6 +43,7 @@ struct Inner {
     board: Board,
     jobs: mpsc::Sender<Job>,
     permits: Arc<Semaphore>,
+    bindings: Bindings,
     control: Control,
     stop: CancellationToken,
     finish: CancellationToken,
@@ -59,6 +64,7 @@ impl Client {
         let (jobs, jobs_in) = mpsc::channel(MAX_PENDING);
         let (outcomes, outcomes_in) = mpsc::channel(MAX_PENDING);
         let (deliveries, deliveries_in) = mpsc::channel(usize::from(settings.prefetch.max(1)));
+        let (dead_letters, dead_letters_in) = mpsc::channel(usize::from(dead::PREFETCH));
         let (events, events_in) = mpsc::channel(consumer::EVENTS);
         let (control, keeper) = control(board.clone(), finish.clone());
         let (publishing, others) = (TaskTracker::new(), TaskTracker::new());
@@ -71,6 +77,7 @@ impl Client {
             settings: settings.clone(),
             board: board.clone(),
             deliveries,
+            dead_letters,
             events,
             stop: stop.clone(),
             finish: finish.clone(),
@@ -82,6 +89,7 @@ impl Client {
         others.close();
 
         let inner = Inner {
+            bindings: Bindings::new(settings.clone(), board.clone(), control.slot()),
             settings,
             board,
             jobs,
@@ -94,7 +102,12 @@ impl Client {
             publishing,
             others,
         };
-        let inbox = Inbox { outcomes: Outcomes(outcomes_in), deliveries: deliveries_in, events: events_in };
+        let inbox = Inbox {
+            outcomes: Outcomes(outcomes_in),
+            deliveries: deliveries_in,
+            dead_letters: dead_letters_in,
+            events: events_in,
+        };
         (Self(Arc::new(inner)), inbox)
     }
 
@@ -166,6 +179,25 @@ impl Client {
     /// [`ControlError`], after 10 s at most.
     pub async fn queue(&self, name: &str) -> Result<QueueState, ControlError> {
         self.0.control.queue(name).await
+    }
+
+    /// Binds the reply queue to an exchange of workers' results under a key, for good; the exchange is declared as Celery
+    /// declares it (direct, durable). `Ok` means that what is sent there from now on comes to us. Up to 64 at once share a
+    /// channel.
+    ///
+    /// # Errors
+    /// [`ControlError`], after 10 s at most: then the binding may or may not be there.
+    pub async fn bind(&self, exchange: &str, key: &str) -> Result<(), ControlError> {
+        self.0.bindings.bind(exchange, key).await
+    }
+
+    /// Undoes [`Client::bind`], and deletes the queue that workers made under the key, unless somebody reads it. What is
+    /// not there (any more) is no error.
+    ///
+    /// # Errors
+    /// [`ControlError`], after 10 s at most; `Refused` if somebody reads that queue.
+    pub async fn release(&self, exchange: &str, key: &str) -> Result<(), ControlError> {
+        self.0.bindings.release(exchange, key).await
     }
 
     /// How the connections are doing, now and whenever it changes.

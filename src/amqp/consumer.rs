@@ -1,5 +1,6 @@
-//! The consuming connection: results from the reply queue, and what workers tell of themselves.
+//! The consuming connection: results from the reply queue, dead letters, and what workers tell of themselves.
 
+use crate::dead::{self, DeadLetter};
 use crate::link::{DEADLINE, End, Session, Sign, Wire};
 use crate::settings::Settings;
 use crate::state::{Board, Link, Role};
@@ -14,6 +15,7 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{Acker, Channel, Connection, Consumer, ExchangeKind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
@@ -54,6 +56,10 @@ pub struct Delivery {
 pub struct Receipt(Acker);
 
 impl Receipt {
+    pub(crate) fn new(acker: Acker) -> Self {
+        Self(acker)
+    }
+
     /// The broker may forget the message. Goes to the channel it came from; if that one is gone, nothing happens and the
     /// message is delivered again. Never waits.
     pub fn ack(self) {
@@ -83,6 +89,7 @@ pub(crate) struct Receiver {
     pub(crate) settings: Arc<Settings>,
     pub(crate) board: Board,
     pub(crate) deliveries: mpsc::Sender<Delivery>,
+    pub(crate) dead_letters: mpsc::Sender<DeadLetter>,
     pub(crate) events: mpsc::Sender<Event>,
     /// No new deliveries.
     pub(crate) stop: CancellationToken,
@@ -151,7 +158,9 @@ impl Receiver {
         let mut last = None;
         for delivery in chunk.into_iter().flatten() {
             let read = match delivery.exchange.as_str() {
-                control::EXCHANGE => Ok(Hello::read(&delivery.data, EVENT_LIMIT).map(Event::Hello).into_iter().collect()),
+                control::EXCHANGE => {
+                    Ok(Hello::read(&delivery.data, EVENT_LIMIT).map(Event::Hello).into_iter().collect())
+                }
                 _ => events(&delivery.data, EVENT_LIMIT),
             };
             match read {
@@ -171,7 +180,13 @@ impl Receiver {
         }
     }
 
-    async fn receive(&self, wire: &mut Wire, results: &mut Consumer, events: &mut Option<Events>) -> End {
+    async fn receive(
+        &self,
+        wire: &mut Wire,
+        results: &mut Consumer,
+        events: &mut Option<Events>,
+        mut letters: Pin<&mut impl Future<Output = ()>>,
+    ) -> End {
         let mut next: Option<Delivery> = None;
         loop {
             let event = async {
@@ -198,6 +213,8 @@ impl Receiver {
                     Some(Err(error)) => return End::Lost(error.to_string()),
                     None => return End::Lost("the broker ended the consumption: was the reply queue deleted?".into()),
                 },
+                // Never ends; it has a queue and a pace of its own.
+                () = &mut letters => {}
                 chunk = event => match chunk {
                     Some(chunk) if chunk.iter().all(Result::is_ok) => self.tell(chunk).await,
                     _ => {
@@ -238,7 +255,11 @@ impl Session for Receiver {
         };
         self.board.link(Role::Consume, Link::Up);
         tracing::info!(broker = %self.settings.address, queue = self.settings.reply_queue, "consuming");
-        match self.receive(wire, &mut results, &mut events).await {
+        let connection = wire.connection.clone();
+        // Lives until the end of the connection, with the channels to which its receipts go.
+        let mut letters =
+            pin!(dead::letters(&connection, &self.settings.dead_letters, &self.board, &self.dead_letters));
+        match self.receive(wire, &mut results, &mut events, letters.as_mut()).await {
             End::Closed => self.wind_down(wire, &channel).await,
             lost => lost,
         }

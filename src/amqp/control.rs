@@ -43,7 +43,7 @@ pub enum ControlError {
     Refused(String),
 }
 
-type Slot = Option<Arc<Connection>>;
+pub(crate) type Slot = Option<Arc<Connection>>;
 
 /// The callers' end.
 pub(crate) struct Control {
@@ -64,6 +64,11 @@ pub(crate) fn control(board: Board, stop: CancellationToken) -> (Control, Keeper
 }
 
 impl Control {
+    /// Where the connection is, whenever there is one.
+    pub(crate) fn slot(&self) -> watch::Receiver<Slot> {
+        self.slot.clone()
+    }
+
     /// Runs one exchange with the broker, under its deadline.
     async fn ask<T, F>(&self, exchange: impl FnOnce(Arc<Connection>) -> F) -> Result<T, ControlError>
     where

@@ -8,6 +8,7 @@
 //!   [`Outcome`]. Only a confirm of the broker's counts as sent; a message that no queue takes is told apart exactly.
 //! - **Results** come as [`Delivery`] from one durable queue with a single active consumer; each has a [`Receipt`], and
 //!   without it comes again.
+//! - **Dead letters** come as [`DeadLetter`] from the queues named in [`Settings::dead_letters`], with what happened to them.
 //! - **Queues** are declared as configured; one that differs is told in [`State::faults`] and used as it is.
 //! - **Commands and questions** ([`Client::broadcast`], [`Client::answer`], [`Client::queue`]) have ten seconds each.
 //!
@@ -18,6 +19,9 @@
 //! | one connection, dialled for ever | `link` |
 //! | the publishing connection; what is in the air; which of it came back | `publisher`, `window`, `returns` |
 //! | the consuming and the control connection | `consumer`, `control` |
+//! | the reply queue bound to workers' exchange, a task at a time | `bindings` |
+//! | messages on which the broker gave up | `dead` |
+//! | a worker's connections, for the other end ([`WorkerClient`]) | `serve` |
 //! | queues declared | `topology` |
 //! | how it is doing | `state` |
 //!
@@ -42,13 +46,16 @@
 //! # Ok(()) }
 //! ```
 
+mod bindings;
 mod client;
 mod consumer;
 mod control;
+mod dead;
 mod link;
 mod publication;
 mod publisher;
 mod returns;
+mod serve;
 mod settings;
 mod state;
 mod topology;
@@ -58,6 +65,8 @@ mod wire;
 pub use client::{Client, Inbox, MAX_PENDING};
 pub use consumer::{Delivery, Receipt};
 pub use control::{ControlError, QueueState};
+pub use dead::{DeadLetter, Death};
 pub use publication::{Declined, Fate, Outcome, Outcomes, Publication, Reason};
+pub use serve::{Heard, IncomingTask, TaskReceipt, WorkerClient, WorkerInbox, WorkerSettings};
 pub use settings::{Address, BadAddress, Kind, QueueSpec, Settings};
 pub use state::{Link, State};

@@ -3,8 +3,9 @@
 //! One owner, because concurrent publishing on a channel lets lapin swap delivery tags, and confirms would be blamed on
 //! the wrong messages. The window, because each cumulative confirm scans all that is pending.
 
+use crate::dead::ATTEMPT;
 use crate::link::{DEADLINE, End, Session, Sign, Wire};
-use crate::publication::{Fate, Job, Settled};
+use crate::publication::{Fate, Job, Publication, Settled};
 use crate::returns::Ledger;
 use crate::settings::Settings;
 use crate::state::{Board, Link, Role};
@@ -13,7 +14,7 @@ use crate::{topology, wire};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, future};
-use gateway_celery::Message;
+use gateway_celery::{Field, Message};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use std::sync::Arc;
@@ -79,7 +80,12 @@ impl Publisher {
         open.map(|lane| (self.window.on(lane), lane)).min().filter(|(on, _)| *on < WINDOW).map(|(_, lane)| lane)
     }
 
-    fn launch(&mut self, job: Job, lane: usize) {
+    fn launch(&mut self, mut job: Job, lane: usize) {
+        let Publication { attempt, message, .. } = &mut job.publication;
+        if *attempt > 1 {
+            // So that a dead letter tells which copy it was. The first is as Celery itself would send it.
+            message.headers.push((ATTEMPT.to_owned(), Field::Int(i32::try_from(*attempt).unwrap_or(i32::MAX))));
+        }
         let id = job.publication.id;
         let properties = match self.checked(&job.publication.message, id) {
             Ok(properties) => properties,

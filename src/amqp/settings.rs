@@ -106,6 +106,8 @@ pub struct Settings {
     pub queues: Vec<QueueSpec>,
     /// The queue of results: durable, with a single active consumer, shared by all gateways of an installation.
     pub reply_queue: String,
+    /// Queues of dead letters, each at most once: consumed, and declared (durable) where they do not exist.
+    pub dead_letters: Vec<String>,
     /// How many deliveries may wait for their receipt: 1 and up.
     pub prefetch: u16,
     /// The largest body sent, in bytes; a larger one is refused before the broker would close the channel over it.
@@ -121,6 +123,7 @@ impl Settings {
             publish_timeout: Duration::from_secs(5),
             queues: Vec::new(),
             reply_queue: reply_queue.into(),
+            dead_letters: Vec::new(),
             prefetch: 512,
             max_message: 16 << 20,
         }

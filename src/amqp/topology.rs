@@ -24,22 +24,33 @@ pub(crate) enum Failed {
     Lost(String),
 }
 
-/// Declares every queue: the replies' first, so that nothing is published before its answer has a place. A queue that
-/// differs, or that we may not declare, becomes a fault on the board and is left as it is.
+/// Declares every queue: the replies' and the dead letters' first, so that nothing is published before its answer has a
+/// place. A queue that differs, or that we may not declare, becomes a fault on the board and is left as it is.
 ///
 /// # Errors
 /// The connection is lost.
 pub(crate) async fn declare(connection: &Connection, settings: &Settings, board: &Board) -> Result<(), String> {
     replies(connection, settings, board).await?;
+    for queue in &settings.dead_letters {
+        dead_letters(connection, queue, board).await?;
+    }
     for queue in &settings.queues {
-        let mut arguments = Vec::new();
-        if queue.kind == Kind::Quorum {
-            arguments.push(("x-queue-type".to_owned(), Field::from("quorum")));
-        }
-        arguments.extend(queue.arguments.iter().cloned());
-        one(connection, &QueueSpec { arguments, ..queue.clone() }, board).await?;
+        tasks(connection, queue, board).await?;
     }
     Ok(())
+}
+
+/// Declares a service's queue as configured.
+///
+/// # Errors
+/// The connection is lost.
+pub(crate) async fn tasks(connection: &Connection, queue: &QueueSpec, board: &Board) -> Result<(), String> {
+    let mut arguments = Vec::new();
+    if queue.kind == Kind::Quorum {
+        arguments.push(("x-queue-type".to_owned(), Field::from("quorum")));
+    }
+    arguments.extend(queue.arguments.iter().cloned());
+    one(connection, &QueueSpec { arguments, ..queue.clone() }, board).await
 }
 
 /// Declares the queue of results: durable, one consumer at a time, so that their order survives several gateways.
@@ -47,9 +58,31 @@ pub(crate) async fn declare(connection: &Connection, settings: &Settings, board:
 /// # Errors
 /// The connection is lost.
 pub(crate) async fn replies(connection: &Connection, settings: &Settings, board: &Board) -> Result<(), String> {
+    if settings.reply_queue.is_empty() {
+        return Ok(()); // a worker answers, and asks for no answers
+    }
     let arguments = vec![("x-single-active-consumer".to_owned(), Field::Bool(true))];
     let queue = QueueSpec { name: settings.reply_queue.clone(), kind: Kind::Classic, arguments };
     one(connection, &queue, board).await
+}
+
+/// Sees to it that a queue of dead letters exists. One that exists is used as it is: somebody else's operator may have
+/// made it, with arguments that are none of ours.
+///
+/// # Errors
+/// The connection is lost.
+pub(crate) async fn dead_letters(connection: &Connection, queue: &str, board: &Board) -> Result<(), String> {
+    match ask(connection, queue, true, FieldTable::default()).await {
+        Ok(_) => {
+            board.queue(queue, None);
+            Ok(())
+        }
+        Err(Failed::Lost(why)) => Err(why),
+        Err(_) => {
+            let queue = QueueSpec { name: queue.to_owned(), kind: Kind::Classic, arguments: Vec::new() };
+            one(connection, &queue, board).await
+        }
+    }
 }
 
 async fn one(connection: &Connection, queue: &QueueSpec, board: &Board) -> Result<(), String> {

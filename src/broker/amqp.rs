@@ -1,5 +1,6 @@
 //! RabbitMQ and Celery workers: the engine's publications out, the workers' reports in.
 
+mod dead;
 mod hear;
 mod revoke;
 mod send;
@@ -9,7 +10,7 @@ use crate::{
     engine::{Cache, Mailbox, now},
     plan::Plan,
     setup::StartError,
-    store::{Store, StoreError},
+    store::{Lease, Store, StoreError},
 };
 use arc_swap::ArcSwap;
 use gateway_amqp::{Address, Client, ControlError, Inbox, Kind, QueueSpec, QueueState, Settings};
@@ -19,6 +20,7 @@ use gateway_contract::{BoxFuture, Part};
 use gateway_life::{Delivery, Millis, Publish, Task, Waiting};
 use revoke::Revoker;
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -55,6 +57,8 @@ struct Shared {
     client: Client,
     plan: Arc<ArcSwap<Plan>>,
     store: Arc<dyn Store>,
+    /// Where several gateways share the store: how far this one may publish.
+    lease: Option<Lease>,
     cache: Arc<Cache>,
     mailbox: Mailbox,
     /// A worker sends results that die with the broker.
@@ -78,6 +82,7 @@ impl Amqp {
         let settings = Settings {
             publish_timeout: config.broker.publish_timeout,
             queues: config.services.values().map(queue).collect(),
+            dead_letters: dead_letters(config),
             ..Settings::new(address, "service-gateway", reply_queue)
         };
         let (client, inbox) = Client::start(settings);
@@ -86,6 +91,7 @@ impl Amqp {
         let shared = Shared {
             client,
             plan,
+            lease: store.sharing().map(|sharing| sharing.lease()),
             store,
             cache,
             mailbox,
@@ -100,6 +106,12 @@ impl Amqp {
             start: Mutex::new(Some(Start { inbox, publications: receiver, revokes })),
         })
     }
+}
+
+/// Services may share a queue of dead letters.
+fn dead_letters(config: &Config) -> Vec<String> {
+    let named: BTreeSet<_> = config.services.values().map(|service| service.dead_letter_queue.as_str()).collect();
+    named.into_iter().filter(|queue| !queue.is_empty()).map(str::to_owned).collect()
 }
 
 /// A service's queue, declared as configured.
@@ -148,12 +160,13 @@ impl Broker for Amqp {
                     }
                 });
             };
-            let Inbox { outcomes, deliveries, events } = inbox;
+            let Inbox { outcomes, deliveries, dead_letters, events } = inbox;
             spawn("publications", Box::pin(send::publications(shared.clone(), publications)));
             // Ends by itself, once every outcome has been told: so it is not cut short at the end.
             shared.tracker.spawn(send::outcomes(shared.clone(), outcomes));
             spawn("connections", Box::pin(send::connections(shared.clone(), revoker.clone())));
             spawn("deliveries", Box::pin(hear::deliveries(shared.clone(), deliveries)));
+            spawn("dead letters", Box::pin(dead::letters(shared.clone(), dead_letters)));
             spawn("events", Box::pin(hear::events(shared.clone(), events, revoker)));
             spawn("revokes", Box::pin(revoke::run(shared.clone(), revokes)));
             Ok(())

@@ -193,7 +193,7 @@ impl Shared {
     async fn hand_back(&self, orphan: Orphan) -> Result<(), Stopped> {
         const WHY: &str = "the gateway or its machine stopped while the task ran";
         let fact = match self.plan.load().service(&orphan.service) {
-            Some(service) => lost(service, WHY),
+            Some(service) => lost(service, WHY, now()),
             // Its service is gone from the configuration: it waits until it is back.
             None => Fact::Requeued { due: now(), why: Raised::new("WorkerLostError", WHY) },
         };
@@ -274,8 +274,16 @@ async fn work(
     };
     let (ending, ()) = tokio::join!(run, tell);
     shared.running().remove(&id);
-    if shared.tell(id, end_of(&service, &task, ending)).await.is_err() {
+    let end = end_of(&service, &task, ending);
+    let status = match &end {
+        Fact::Heard(report) => Some(report.state.name().to_owned()),
+        _ => None, // it is run again
+    };
+    if shared.tell(id, end).await.is_err() {
         tracing::error!(%id, "the end of a task could not be kept; it is run again after a restart");
+    } else if let (Some(status), Some(argument)) = (status, argument(&body)) {
+        let callback = shared.clone();
+        shared.tracker.spawn(async move { callback.runner.call_back(id, &argument, &status).await });
     }
 }
 
@@ -288,14 +296,12 @@ async fn run(
     cancel: CancellationToken,
 ) -> Ending {
     let Some(program) = service.program.as_ref().map(|program| limited(program, task)) else {
-        return Ending::Failure { class: "NotRegistered", message: "the service has no worker any more".into() };
+        return Ending::Failure { class: "NotRegistered".into(), message: "the service has no worker any more".into() };
     };
     let Some(argument) = argument(body) else {
-        return Ending::Failure { class: "ValueError", message: "the stored message cannot be read".into() };
+        return Ending::Failure { class: "ValueError".into(), message: "the stored message cannot be read".into() };
     };
-    let document_url = argument.pointer("/service/document/url").and_then(Value::as_str).map(str::to_owned);
-    let job =
-        Job { id: task.id, service: service.layer.name.to_string(), attempt: task.attempts, argument, document_url };
+    let job = Job::new(task.id, &*service.layer.name, task.attempts, argument);
     shared.runner.run(job, &program, events, cancel).await
 }
 
@@ -323,15 +329,25 @@ fn report(service: &ServicePlan, event: Event, run: &mut Option<Run>) -> Report 
         }
         Event::Progress { done } => {
             let run = run.clone();
-            let meta = serde_json::json!({
-                "current": done.floor() as u8, "total": 100, "worker_id_version": service.config.version,
-                "start_time": run.as_ref().map(|run| &*run.start), "host": run.as_ref().map(|run| &*run.host),
-                "type": service.task_name(),
-            });
+            let mut meta = meta(service, run.as_ref());
+            meta["current"] = (done.floor() as u8).into();
+            meta["total"] = 100.into();
             let result = Some(meta.to_string().into());
             Report { result, run, current: Some(done), ..Report::new(State::Progress, Source::Slot) }
         }
+        Event::Storing => {
+            let result = Some(meta(service, run.as_ref()).to_string().into());
+            Report { result, run: run.clone(), ..Report::new(State::from_name("STORING"), Source::Slot) }
+        }
     }
+}
+
+/// What every report of a run says of it.
+fn meta(service: &ServicePlan, run: Option<&Run>) -> Value {
+    serde_json::json!({
+        "worker_id_version": service.config.version, "start_time": run.map(|run| &*run.start),
+        "host": run.map(|run| &*run.host), "type": service.task_name(),
+    })
 }
 
 /// When a run began, as the original's workers write it.
@@ -350,15 +366,8 @@ fn end_of(service: &ServicePlan, task: &Task, ending: Ending) -> Fact {
             let result = Some(result.get().to_owned().into());
             Fact::Heard(Report { result, ..Report::new(State::Success, Source::Slot) })
         }
-        Ending::Failure { class, message } => {
-            let why = Raised::new(class, message);
-            let retries = service.config.worker.as_ref().map_or(0, |worker| worker.retries);
-            if task.attempts > retries {
-                return failure(why);
-            }
-            let wait = (RETRY_FIRST << task.attempts.saturating_sub(1).min(6)).min(RETRY_MOST);
-            Fact::Requeued { due: now() + wait, why }
-        }
+        Ending::Failure { class, message } => failed(service, task, Raised::new(class, message)),
+        Ending::Unstarted { message } => failed(service, task, Raised::new(Ending::SUBPROCESS, message)),
         Ending::Cancelled => {
             let why = Raised::new("TaskRevokedError", "terminated");
             Fact::Heard(Report { result: Some(why.to_json()), ..Report::new(State::Revoked, Source::Slot) })
@@ -367,15 +376,30 @@ fn end_of(service: &ServicePlan, task: &Task, ending: Ending) -> Fact {
             let why = Raised::new("WorkerShutdown", "the gateway was stopped while the task ran");
             Fact::Requeued { due: now(), why }
         }
-        Ending::Lost { message } => lost(service, message),
+        // A program that kills its guard each time must not keep us busy with nothing else.
+        Ending::Lost { message } => lost(service, message, now() + pause(task)),
     }
 }
 
-/// What `on_lost` says about a task whose run was lost.
-fn lost(service: &ServicePlan, message: impl Into<Box<str>>) -> Fact {
+/// A failure, or another try if there is one left.
+fn failed(service: &ServicePlan, task: &Task, why: Raised) -> Fact {
+    let retries = service.config.worker.as_ref().map_or(0, |worker| worker.retries);
+    if task.attempts > retries {
+        return failure(why);
+    }
+    Fact::Requeued { due: now() + pause(task), why }
+}
+
+/// How long a task waits for its next attempt.
+fn pause(task: &Task) -> Millis {
+    (RETRY_FIRST << task.attempts.saturating_sub(1).min(6)).min(RETRY_MOST)
+}
+
+/// What `on_lost` says about a task whose run was lost; it may run again at `due`.
+fn lost(service: &ServicePlan, message: impl Into<Box<str>>, due: Millis) -> Fact {
     let why = Raised::new("WorkerLostError", message);
     match service.config.worker.as_ref().map(|worker| worker.on_lost) {
         Some(OnLost::Fail) => failure(why),
-        Some(OnLost::Retry) | None => Fact::Requeued { due: now(), why },
+        Some(OnLost::Retry) | None => Fact::Requeued { due, why },
     }
 }

@@ -27,10 +27,8 @@ pub fn command(method: &str, arguments: &Value, stamp: Stamp) -> Message {
     let body = json!({
         "method": method, "arguments": arguments, "destination": null, "pattern": null, "matcher": null
     });
-    let headers = vec![
-        ("clock".to_owned(), Field::Int(stamp.clock)),
-        ("expires".to_owned(), Field::Double(stamp.expires)),
-    ];
+    let headers =
+        vec![("clock".to_owned(), Field::Int(stamp.clock)), ("expires".to_owned(), Field::Double(stamp.expires))];
     message(EXCHANGE, "", headers, &body)
 }
 
@@ -114,7 +112,8 @@ mod tests {
         let other = command("revoke", &json!({"task_id": []}), Stamp { clock: 1, expires: 0.0 });
         assert_eq!(Hello::read(&other.body, 1000), None);
         assert_eq!(Hello::read(ASKED.as_bytes(), 10), None);
-        for (from, to) in [("reply.celery.pidbox", "amq.direct"), ("\"t\"", "7"), ("reply_to", "to"), ("\"k\"", "null")] {
+        for (from, to) in [("reply.celery.pidbox", "amq.direct"), ("\"t\"", "7"), ("reply_to", "to"), ("\"k\"", "null")]
+        {
             assert_eq!(Hello::read(ASKED.replace(from, to).as_bytes(), 1000), None, "{to}");
         }
         assert_eq!(Hello::read(b"\xff", 10), None);

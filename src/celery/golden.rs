@@ -279,6 +279,7 @@ fn every_recorded_event_is_read() {
                         kinds.push(format!("{:?}", worker.kind));
                     }
                     Event::Task(task) => kinds.push(format!("{:?}", task.kind)),
+                    Event::Hello(_) => panic!("{name}: a question among events"),
                 }
             }
         }

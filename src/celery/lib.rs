@@ -8,6 +8,7 @@
 //! | worker exceptions as result codes | [`code`] |
 //! | commands to workers (revoke), and what they ask when they start | [`control`] |
 //! | what workers tell of themselves and of tasks | [`event`] |
+//! | the worker's side of all this | [`serve`] |
 //! | JSON as Python writes it | `json` |
 //!
 //! Nothing that a worker sends is trusted: sizes, types, encodings and nesting are checked, and a message that cannot be
@@ -39,6 +40,7 @@ pub mod event;
 mod json;
 pub mod raised;
 pub mod report;
+pub mod serve;
 pub mod task;
 pub mod wire;
 
@@ -47,7 +49,7 @@ pub use control::{Hello, Stamp, command, revoke};
 pub use event::{Event, TaskEvent, TaskEventKind, WorkerEvent, WorkerEventKind, events};
 pub use raised::Raised;
 pub use report::{Garbled, Progress, Report, report};
-pub use task::{Call, Protocol, argument};
+pub use task::{Call, Protocol, argument, id_in};
 pub use wire::{Field, Message, Properties};
 
 #[cfg(test)]

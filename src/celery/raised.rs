@@ -144,7 +144,8 @@ mod tests {
             read(json!({"exc_type": "UnpickleableExceptionWrapper", "exc_message": arguments, "exc_module": module}))
         };
         let inner = wrapped(json!(["nowhere", "HiddenError", ["boom", 2], "HiddenError('boom', 2)"]));
-        let expected = Raised { class: "HiddenError".into(), module: Some("nowhere".into()), message: "boom, 2".into() };
+        let expected =
+            Raised { class: "HiddenError".into(), module: Some("nowhere".into()), message: "boom, 2".into() };
         assert_eq!(inner, expected);
         for odd in [json!([]), json!(["nowhere", 7, []]), json!("text"), json!(null)] {
             assert_eq!(wrapped(odd).class, "UnpickleableExceptionWrapper");

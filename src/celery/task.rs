@@ -2,6 +2,7 @@
 
 use crate::wire::{Field, Message, Properties};
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -145,6 +146,17 @@ impl Call {
     }
 }
 
+/// The id in a task's body of protocol 1, where it stands nowhere else. `None` for other bodies, protocol 2's included,
+/// and those longer than `limit` bytes.
+pub fn id_in(body: &[u8], limit: usize) -> Option<Uuid> {
+    #[derive(Deserialize)]
+    struct One {
+        id: Uuid,
+    }
+    let read = || serde_json::from_slice::<One>(body).ok().map(|task| task.id);
+    (body.len() <= limit).then(read)?
+}
+
 fn clamp(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
@@ -168,4 +180,22 @@ pub fn argument(
         },
         "annotation_service": {"url": annotations_url, "credentials": null, "uuid": null}
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_stands_in_a_body_of_protocol_1_alone() {
+        let id = Uuid::from_u128(7);
+        let call = Call::new(id, "worker.stub", "stub", "replies", "gateway@host");
+        let one = call.body(Protocol::One, &json!({}));
+        assert_eq!(id_in(&one, 1000), Some(id));
+        assert_eq!(id_in(&one, one.len() - 1), None);
+        assert_eq!(id_in(&call.body(Protocol::Two, &json!({"id": id})), 1000), None);
+        for body in [&b"\xff"[..], b"", b"[1]", br#"{"id": "x"}"#, br#"{"id": 7}"#] {
+            assert_eq!(id_in(body, 1000), None);
+        }
+    }
 }

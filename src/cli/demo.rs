@@ -75,7 +75,7 @@ impl Demo {
             () = stop.asked() => Ok(()),
         };
         if shown.is_ok() && !self.once {
-            print("Serving until Ctrl-C.")?;
+            print("\nServing until Ctrl-C.")?;
             stop.asked().await;
         }
         drop(stopping);
@@ -106,7 +106,7 @@ async fn show(config: &Config, base: &str) -> Result<(), ExitCode> {
          TOKEN={token}\n  \
          curl -H \"Authorization: Bearer $TOKEN\" --data-urlencode doc_url={document} {base}/speech/annotate\n  \
          curl '{base}/speech/status?uuid={uuid}'\n  \
-         curl {base}/speech/info\n"
+         curl -H 'Accept: application/json' {base}/speech/info\n"
     ))?;
     if end["status"] == "SUCCESS" { Ok(()) } else { Err(failed("the task did not succeed")) }
 }

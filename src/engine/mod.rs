@@ -249,7 +249,7 @@ impl Driver {
 
     fn show(&self, task: &gateway_life::Task) {
         if let Some(snapshot) = self.parts.view.snapshot(task) {
-            self.parts.cache.committed(task.id, Arc::new(snapshot));
+            self.parts.cache.committed(task, Arc::new(snapshot), now());
         }
     }
 
@@ -263,7 +263,7 @@ impl Driver {
                 Effect::Revoke(id, service) => self.parts.broker.revoke(id, &service),
                 Effect::Ack(receipt) => receipt.written(),
                 // Of another installation with this reply queue, or of a record that is no longer kept.
-                Effect::Stray(id) => tracing::warn!(%id, "a result of an unknown task is dropped"),
+                Effect::Stray(id) => tracing::warn!(%id, "what was heard of an unknown task is dropped"),
                 Effect::Return(receipt) => receipt.not_written(),
                 Effect::Answer(client, answer) => {
                     // The client may have gone away: its task is accepted all the same.

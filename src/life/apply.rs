@@ -13,7 +13,8 @@ pub fn apply(task: &mut Task, fact: &Fact, now: Millis) -> Change {
         Fact::Requeued { due, why } => requeued(task, *due, why, now),
         Fact::Heard(report) => heard(task, report, now),
         Fact::Garbled(why) => presume(task, State::Failure, Some(Raised::new("ValueError", why.clone())), why, now),
-        Fact::Refused(why) => presume(task, State::Failure, Some(Raised::new("AMQPError", why.clone())), why, now),
+        Fact::Refused(why) => refused(task, why, now),
+        Fact::Dead { attempt, waiting, why } => dead(task, *attempt, *waiting, why, now),
         Fact::Overdue { heard, why } if *heard == task.heard => presume(task, State::Expired, None, why, now),
         Fact::Overdue { .. } => Change::default(),
         Fact::Late => late(task, now),
@@ -93,6 +94,21 @@ fn presume(task: &mut Task, state: State, why: Option<Raised>, note: &str, now: 
     task.presumed = true;
     task.note = Some(note.into());
     Change { changed: true, ended: true, revoke, ..SETTLED }
+}
+
+fn refused(task: &mut Task, why: &str, now: Millis) -> Change {
+    presume(task, State::Failure, Some(Raised::new("AMQPError", why)), why, now)
+}
+
+/// A task whose confirm was lost is sent again, so there may be several copies of its message. A death counts only if it
+/// may be the last one's: an older copy's says nothing of the newer; and a copy that died waiting is not the one that
+/// a worker has begun. If that one ends without a word too, its time limits end the task.
+fn dead(task: &mut Task, attempt: u32, waiting: bool, why: &str, now: Millis) -> Change {
+    let other_runs = waiting && task.attempts > 1 && task.state.is_running();
+    if attempt < task.attempts || other_runs {
+        return Change::default();
+    }
+    refused(task, why, now)
 }
 
 /// The broker tells nobody about a task that waits or runs too long: the gateway keeps its own time.

@@ -1,8 +1,9 @@
 //! Decides what to write, publish, acknowledge, revoke and answer.
 
 use crate::{
-    Accept, Change, CommitFault, Fact, Millis, State, Task, Write, Written,
+    Accept, CommitFault, Fact, Millis, State, Task, Write, Written,
     outbox::{Fate, Outbox, Waiting},
+    reload::Reload,
 };
 use bytes::Bytes;
 use std::{
@@ -24,13 +25,26 @@ pub struct Limits {
     pub patience: Millis,
     /// How long a write that nobody waits for may wait for company.
     pub lazy: Millis,
+    /// How long clients wait for a commit that does not end.
+    pub store_patience: Millis,
     /// The store itself is the queue (embedded broker): nothing is published, workers claim.
     pub store_is_queue: bool,
+    /// Other gateways use the store too: what waits in memory may have been settled there by one of them.
+    pub shared: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { outbox_depth: 10_000, window: 512, batch: 256, patience: 1_000, lazy: 10, store_is_queue: false }
+        Self {
+            outbox_depth: 10_000,
+            window: 512,
+            batch: 256,
+            patience: 1_000,
+            lazy: 10,
+            store_patience: 5_000,
+            store_is_queue: false,
+            shared: false,
+        }
     }
 }
 
@@ -56,8 +70,13 @@ pub enum Input<C, R> {
     Claim(C, Arc<str>),
     /// Something was learnt.
     Heard(Heard<R>),
-    /// A message found in the store at start.
+    /// A message found in the store: at start, or when another gateway was gone.
     Restored(Waiting),
+    /// Publishing is allowed from now on, in this term of the gateway's lease; or not any more. At first it is, in
+    /// term 0. In a new term others may have claimed what waited in the old one: [`Effect::Reload`] comes first.
+    Lease(Option<u64>),
+    /// What [`Effect::Reload`] found.
+    Reloaded(Result<Vec<Waiting>, Box<str>>),
     /// What became of a publication.
     Landed(Uuid, Fate),
     /// What became of the batch of the last [`Effect::Commit`].
@@ -98,6 +117,8 @@ pub struct Publish {
     pub message: Waiting,
     /// Which attempt it is, from 1.
     pub attempt: u32,
+    /// The term of the lease in which it was decided: not to be published in another.
+    pub term: u64,
 }
 
 /// What the driver has to do, in order.
@@ -107,6 +128,9 @@ pub enum Effect<C, R> {
     Commit(Vec<Write>),
     /// Publish; tell its fate.
     Publish(Publish),
+    /// Read which messages of the store are this gateway's, and tell by [`Input::Reloaded`]. No commit is under way
+    /// meanwhile.
+    Reload,
     /// A task of this service became due in the store (embedded broker), at that time.
     Due(Arc<str>, Millis),
     /// What was heard is durable: acknowledge it.
@@ -123,29 +147,43 @@ pub enum Effect<C, R> {
     Stop(Box<str>),
 }
 
-/// Who waits for a write.
+/// Who waits for a write. A client that was told to wait no longer is `None`.
 #[derive(Debug)]
-enum Origin<C, R> {
-    Submit(C, Waiting),
-    Cancel(C),
+pub(crate) enum Origin<C, R> {
+    Submit(Option<C>, Waiting),
+    Cancel(Option<C>),
     Claim(C),
     Heard(Vec<R>),
+    /// The fate of a publication, which nobody would tell again.
+    Landed(Uuid, Fact),
+}
+
+/// A commit under way.
+#[derive(Debug)]
+pub(crate) struct Committing<C, R> {
+    pub(crate) origins: Vec<Origin<C, R>>,
+    pub(crate) since: Millis,
+    /// It takes too long: its clients were told so.
+    pub(crate) stalled: bool,
 }
 
 /// The engine: all decisions about tasks, none about how they are carried out.
 #[derive(Debug)]
 pub struct Engine<C, R> {
-    limits: Limits,
-    outbox: Outbox,
+    pub(crate) limits: Limits,
+    pub(crate) outbox: Outbox,
     /// Submissions that wait for a place, until when.
-    held: VecDeque<(Millis, C, Box<Accept>)>,
-    queued: Vec<(Write, Origin<C, R>)>,
+    pub(crate) held: VecDeque<(Millis, C, Box<Accept>)>,
+    pub(crate) queued: Vec<(Write, Origin<C, R>)>,
     /// Where in `queued` a task's last PROGRESS stands.
-    progress: HashMap<Uuid, usize>,
-    committing: Option<Vec<Origin<C, R>>>,
-    urgent: bool,
-    lazy_since: Option<Millis>,
-    stopped: bool,
+    pub(crate) progress: HashMap<Uuid, usize>,
+    pub(crate) committing: Option<Committing<C, R>>,
+    pub(crate) reload: Reload,
+    /// Something in `queued` wants a commit at once.
+    pub(crate) urgent: bool,
+    /// When the rest of it does.
+    pub(crate) lazy_due: Option<Millis>,
+    pub(crate) stopped: bool,
 }
 
 /// Submissions that may wait for a place in a full outbox; beyond, they are refused at once.
@@ -163,8 +201,9 @@ impl<C, R> Engine<C, R> {
             queued: Vec::new(),
             progress: HashMap::new(),
             committing: None,
+            reload: Reload::default(),
             urgent: false,
-            lazy_since: None,
+            lazy_due: None,
             stopped: false,
         }
     }
@@ -172,6 +211,11 @@ impl<C, R> Engine<C, R> {
     /// Accepted, unconfirmed tasks.
     pub fn outbox_len(&self) -> usize {
         self.outbox.len()
+    }
+
+    /// Messages at hand of which it is certain that they never reached the broker.
+    pub fn untried(&self) -> Vec<Uuid> {
+        self.outbox.untried().collect()
     }
 
     /// Writes that wait for the next commit.
@@ -184,14 +228,23 @@ impl<C, R> Engine<C, R> {
         match input {
             Input::Submit(client, accept) => self.submit(now, client, accept, effects),
             Input::Cancel(client, id, service) => {
-                self.queue(Write::Apply { id, service: Some(service), fact: Fact::Cancelled }, Origin::Cancel(client));
+                let write = Write::Apply { id, service: Some(service), fact: Fact::Cancelled };
+                self.queue(write, Origin::Cancel(Some(client)));
             }
             Input::Claim(client, service) => self.queue(Write::Claim { service }, Origin::Claim(client)),
             Input::Heard(heard) => self.heard(now, heard),
             Input::Restored(message) => self.outbox.restore(message),
             Input::Landed(id, fate) => self.landed(now, id, fate),
             Input::Committed(result) => self.committed(now, result, effects),
-            Input::Connected => self.outbox.wake(now, true),
+            Input::Connected => {
+                self.outbox.wake(now, true);
+                if self.limits.shared {
+                    // What could not be sent for a while may have been cancelled at another gateway.
+                    self.reload.want(now);
+                }
+            }
+            Input::Lease(term) => self.reload.lease(now, term),
+            Input::Reloaded(found) => self.reloaded(now, found),
             Input::Tick => self.tick(now, effects),
         }
     }
@@ -201,29 +254,43 @@ impl<C, R> Engine<C, R> {
         if self.stopped {
             return;
         }
-        if !self.limits.store_is_queue {
+        if let (false, Some(term)) = (self.limits.store_is_queue, self.reload.term()) {
             while let Some((message, attempt)) = self.outbox.next() {
-                effects.push(Effect::Publish(Publish { message, attempt }));
+                effects.push(Effect::Publish(Publish { message, attempt, term }));
             }
         }
-        let lazy_is_due = self.lazy_since.is_some_and(|since| now >= since + self.limits.lazy);
-        if self.committing.is_some() || self.queued.is_empty() || !(self.urgent || lazy_is_due) {
+        if self.committing.is_some() {
+            return self.give_up_waiting(now, effects);
+        }
+        if self.reload.begin(now, || self.outbox.ids().collect()) {
+            effects.push(Effect::Reload);
+        }
+        let lazy_is_due = self.lazy_due.is_some_and(|due| now >= due);
+        if self.reload.is_under_way() || self.queued.is_empty() || !(self.urgent || lazy_is_due) {
             return;
         }
         let count = self.queued.len().min(self.limits.batch);
         let (writes, origins): (Vec<_>, Vec<_>) = self.queued.drain(..count).unzip();
         self.progress.clear();
         self.urgent = !self.queued.is_empty();
-        self.lazy_since = None;
-        self.committing = Some(origins);
+        self.lazy_due = None;
+        self.committing = Some(Committing { origins, since: now, stalled: false });
         effects.push(Effect::Commit(writes));
     }
 
     /// When [`Input::Tick`] is needed next.
     pub fn next_tick(&self) -> Option<Millis> {
+        if self.stopped {
+            return None;
+        }
         let held = self.held.front().map(|(until, ..)| *until);
-        let lazy = self.lazy_since.filter(|_| self.committing.is_none()).map(|since| since + self.limits.lazy);
-        [held, lazy, self.outbox.next_due()].into_iter().flatten().min()
+        let store = match &self.committing {
+            Some(committing) if committing.stalled => None,
+            Some(committing) => Some(committing.since + self.limits.store_patience),
+            None if self.reload.is_under_way() => None,
+            None => [self.lazy_due, self.reload.due()].into_iter().flatten().min(),
+        };
+        [held, store, self.outbox.next_due()].into_iter().flatten().min()
     }
 
     fn submit(&mut self, now: Millis, client: C, accept: Box<Accept>, effects: &mut Vec<Effect<C, R>>) {
@@ -243,7 +310,7 @@ impl<C, R> Engine<C, R> {
         let task = &accept.task;
         let (id, service, run_limit) = (task.id, task.service.clone(), task.run_limit);
         let message = Waiting { id, service, attempts: 0, run_limit, body };
-        self.queue(Write::Accept(accept), Origin::Submit(client, message));
+        self.queue(Write::Accept(accept), Origin::Submit(Some(client), message));
     }
 
     fn queue(&mut self, write: Write, origin: Origin<C, R>) {
@@ -253,7 +320,6 @@ impl<C, R> Engine<C, R> {
 
     fn heard(&mut self, now: Millis, Heard { id, fact, receipt }: Heard<R>) {
         let is_progress = matches!(&fact, Fact::Heard(report) if report.state == State::Progress);
-        let lazy = is_progress || matches!(fact, Fact::Sent { .. });
         if let (true, Some(&at)) = (is_progress, self.progress.get(&id))
             && let Some((write, Origin::Heard(receipts))) = self.queued.get_mut(at)
         {
@@ -268,8 +334,8 @@ impl<C, R> Engine<C, R> {
             self.progress.remove(&id);
         }
         self.queued.push((Write::Apply { id, service: None, fact }, Origin::Heard(receipt.into_iter().collect())));
-        if lazy && self.queued.len() < self.limits.batch {
-            self.lazy_since.get_or_insert(now);
+        if is_progress && self.queued.len() < self.limits.batch {
+            self.lazy_due.get_or_insert(now + self.limits.lazy);
         } else {
             self.urgent = true;
         }
@@ -282,11 +348,19 @@ impl<C, R> Engine<C, R> {
             Fate::Refused(why) => Fact::Refused(why),
             Fate::NotSent | Fate::Unroutable(_) | Fate::Unknown(_) => return,
         };
-        self.heard(now, Heard { id, fact, receipt: None });
+        self.progress.remove(&id);
+        self.queue_landed(id, fact, now + self.limits.lazy);
         self.admit_held();
     }
 
-    fn admit_held(&mut self) {
+    /// A write that nobody waits for, but that must not be forgotten: the message would be sent again.
+    pub(crate) fn queue_landed(&mut self, id: Uuid, fact: Fact, due: Millis) {
+        self.queued.push((Write::Apply { id, service: None, fact: fact.clone() }, Origin::Landed(id, fact)));
+        self.lazy_due = Some(self.lazy_due.map_or(due, |other| other.min(due)));
+        self.urgent |= self.queued.len() >= self.limits.batch;
+    }
+
+    pub(crate) fn admit_held(&mut self) {
         // In order, but a service whose half is full does not block the others.
         let mut kept = VecDeque::new();
         while let Some((until, client, accept)) = self.held.pop_front() {
@@ -305,110 +379,6 @@ impl<C, R> Engine<C, R> {
             if let Some((_, client, _)) = self.held.pop_front() {
                 effects.push(Effect::Answer(client, Answer::Busy));
             }
-        }
-    }
-
-    fn committed(&mut self, now: Millis, result: Result<Vec<Written>, CommitFault>, effects: &mut Vec<Effect<C, R>>) {
-        let Some(origins) = self.committing.take() else { return };
-        match result {
-            Ok(written) => {
-                for (origin, written) in origins.into_iter().zip(written) {
-                    self.settle(now, origin, written, effects);
-                }
-                self.admit_held();
-            }
-            Err(fault) => {
-                self.stopped |= matches!(fault, CommitFault::Unknown(_));
-                for origin in origins {
-                    self.refuse(origin, &fault, effects);
-                }
-                if let CommitFault::Unknown(why) = fault {
-                    for (_, origin) in std::mem::take(&mut self.queued) {
-                        self.refuse(origin, &CommitFault::NotWritten("the store has failed".into()), effects);
-                    }
-                    for (_, client, _) in std::mem::take(&mut self.held) {
-                        effects.push(Effect::Answer(client, Answer::NotWritten("the store has failed".into())));
-                    }
-                    effects.push(Effect::Stop(why));
-                }
-            }
-        }
-    }
-
-    fn settle(&mut self, now: Millis, origin: Origin<C, R>, written: Written, effects: &mut Vec<Effect<C, R>>) {
-        match (origin, written) {
-            (Origin::Submit(client, message), Written::Accepted(task)) => {
-                effects.push(Effect::Answer(client, Answer::Accepted(task.id)));
-                if self.limits.store_is_queue {
-                    effects.push(Effect::Due(message.service, now));
-                } else {
-                    self.outbox.put(message);
-                }
-            }
-            (Origin::Submit(client, message), written) => {
-                self.free_place(&message);
-                let answer = match written {
-                    Written::Same(id) => Answer::Accepted(id),
-                    Written::Conflict => Answer::Conflict,
-                    _ => Answer::Unknown("the store answered something else than was asked".into()),
-                };
-                effects.push(Effect::Answer(client, answer));
-            }
-            (Origin::Cancel(client), Written::Applied(task, change)) => {
-                self.applied(&task, change, effects);
-                effects.push(Effect::Answer(client, Answer::Cancelled(Box::new(task))));
-            }
-            (Origin::Cancel(client), _) => effects.push(Effect::Answer(client, Answer::NoTask)),
-            (Origin::Claim(client), Written::Claimed(task, body)) => {
-                effects.push(Effect::Answer(client, Answer::Claimed(Box::new(task), body)));
-            }
-            (Origin::Claim(client), _) => effects.push(Effect::Answer(client, Answer::NothingDue)),
-            (Origin::Heard(receipts), written) => {
-                match written {
-                    Written::Applied(task, change) => self.applied(&task, change, effects),
-                    Written::NoTask(id) => effects.push(Effect::Stray(id)),
-                    _ => {}
-                }
-                effects.extend(receipts.into_iter().map(Effect::Ack));
-            }
-        }
-    }
-
-    fn free_place(&mut self, message: &Waiting) {
-        if !self.limits.store_is_queue {
-            self.outbox.free_place(&message.service);
-        }
-    }
-
-    /// What follows from a change, whoever caused it.
-    fn applied(&mut self, task: &Task, change: Change, effects: &mut Vec<Effect<C, R>>) {
-        let mut left_us = true;
-        if change.settled || task.state.is_end() {
-            // A message that never left us needs no revoke: nobody can have it.
-            left_us = self.outbox.remove(task.id).unwrap_or(true);
-        }
-        if let Some(due) = change.due {
-            effects.push(Effect::Due(task.service.clone(), due));
-        }
-        if change.revoke && left_us {
-            effects.push(Effect::Revoke(task.id, task.service.clone()));
-        }
-    }
-
-    fn refuse(&mut self, origin: Origin<C, R>, fault: &CommitFault, effects: &mut Vec<Effect<C, R>>) {
-        let answer = |fault: &CommitFault| match fault {
-            CommitFault::NotWritten(why) => Answer::NotWritten(why.clone()),
-            CommitFault::Unknown(why) => Answer::Unknown(why.clone()),
-        };
-        match origin {
-            Origin::Submit(client, message) => {
-                self.free_place(&message);
-                effects.push(Effect::Answer(client, answer(fault)));
-            }
-            Origin::Cancel(client) | Origin::Claim(client) => {
-                effects.push(Effect::Answer(client, answer(fault)));
-            }
-            Origin::Heard(receipts) => effects.extend(receipts.into_iter().map(Effect::Return)),
         }
     }
 }

@@ -22,6 +22,8 @@
 mod apply;
 mod engine;
 mod outbox;
+mod reload;
+mod settle;
 mod state;
 mod task;
 mod write;

@@ -112,10 +112,22 @@ impl Outbox {
         }
     }
 
-    /// A message found in the store at start: it counts, even beyond the depth.
+    /// A message found in the store: it counts, even beyond the depth. One that is at hand stays as it is.
     pub(crate) fn restore(&mut self, message: Waiting) {
-        self.count_place(&message.service);
-        self.put(message);
+        if !self.entries.contains_key(&message.id) {
+            self.count_place(&message.service);
+            self.put(message);
+        }
+    }
+
+    /// The messages at hand.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = Uuid> {
+        self.entries.keys().copied()
+    }
+
+    /// Those of which it is certain that they never reached the broker.
+    pub(crate) fn untried(&self) -> impl Iterator<Item = Uuid> {
+        self.entries.values().filter(|entry| entry.message.attempts == 0).map(|entry| entry.message.id)
     }
 
     /// The next message to be published, if the window has room: counted as an attempt until it is known to have failed.
@@ -143,6 +155,7 @@ impl Outbox {
             return None;
         }
         self.flying -= 1;
+        entry.at = At::Ready;
         if matches!(fate, Fate::NotSent | Fate::Unroutable(_)) {
             entry.message.attempts -= 1;
         }

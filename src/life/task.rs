@@ -197,6 +197,16 @@ pub enum Fact {
     Garbled(Box<str>),
     /// The broker definitely refuses it: presumed to have failed.
     Refused(Box<str>),
+    /// The broker gave up on one copy of its message (a dead letter): presumed to have failed, unless another copy may
+    /// still be worked on.
+    Dead {
+        /// Which attempt sent the copy, from 1.
+        attempt: u32,
+        /// It died in its queue (its time was over, the queue was full), not in the hands of a worker.
+        waiting: bool,
+        /// What happened to it.
+        why: Box<str>,
+    },
     /// No sign of life since it was last heard of: presumed lost, unless it was heard of meanwhile.
     Overdue {
         /// [`Task::heard`] as it was when that was judged.

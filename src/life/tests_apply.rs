@@ -74,6 +74,43 @@ fn garbage_is_a_presumed_failure_that_says_why() {
     assert_eq!(raised, Raised::new("ValueError", "it is not JSON"));
 }
 
+fn dead(attempt: u32, waiting: bool) -> Fact {
+    Fact::Dead { attempt, waiting, why: "rejected".into() }
+}
+
+#[test]
+fn a_dead_letter_is_a_presumed_failure_with_the_cause() {
+    // Heard before the confirm: the broker had it, so nothing is left to be sent.
+    let mut task = task();
+    let change = apply(&mut task, &dead(1, true), 1);
+    assert!(change.settled && change.ended && !change.revoke);
+    assert_eq!((&task.state, task.presumed, task.note.as_deref()), (&State::Failure, true, Some("rejected")));
+    let raised = Raised::from_json(task.result.as_deref().unwrap());
+    assert_eq!(raised, Raised::new("AMQPError", "rejected"));
+    assert!(!apply(&mut task, &dead(1, true), 2).changed);
+    assert!(apply(&mut task, &heard(State::Success), 3).ended, "presumed: a worker's own end replaces it");
+    assert!(!apply(&mut task, &dead(1, false), 4).changed);
+}
+
+#[test]
+fn the_death_of_one_copy_does_not_end_another() {
+    let mut task = task();
+    apply(&mut task, &Fact::Sent { attempts: 2 }, 1);
+    assert!(!apply(&mut task, &dead(1, true), 2).changed, "the second copy waits or runs");
+    apply(&mut task, &heard(State::Started), 3);
+    assert!(!apply(&mut task, &dead(2, true), 4).changed, "the first copy runs");
+    assert!(apply(&mut task, &dead(2, false), 5).ended, "a worker gave the last one up");
+}
+
+#[test]
+fn a_copy_that_runs_is_not_another_if_there_is_only_one() {
+    let mut task = task();
+    apply(&mut task, &Fact::Sent { attempts: 1 }, 1);
+    apply(&mut task, &heard(State::Started), 2);
+    // Its worker died, it went back into the queue, and its time was over there.
+    assert!(apply(&mut task, &dead(1, true), 3).ended);
+}
+
 #[test]
 fn a_cancel_is_stored_first_and_told_again_to_whoever_missed_it() {
     let mut task = task();

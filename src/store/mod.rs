@@ -8,7 +8,11 @@ mod sqlite;
 use bytes::Bytes;
 use gateway_contract::{BoxFuture, Stats};
 use gateway_life::{CommitFault, Fact, Millis, Task, Waiting, Write, Written};
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use sqlite::Sqlite;
@@ -72,6 +76,60 @@ pub type Cancelled = (Uuid, Arc<str>);
 /// A service, and when the first of its messages is due.
 pub type Due = (Arc<str>, Millis);
 
+/// How far a gateway may publish what it owns: as long as it holds its lease, by monotonic time. Clones are the same
+/// lease.
+///
+/// A lease that was over may have cost messages, so each time it is gained (again) begins a new *term*.
+#[derive(Debug, Clone)]
+pub struct Lease(Arc<Mutex<Held>>);
+
+#[derive(Debug)]
+struct Held {
+    term: u64,
+    until: Instant,
+}
+
+impl Lease {
+    /// A lease in term 0, until then.
+    pub fn new(until: Instant) -> Self {
+        Self(Arc::new(Mutex::new(Held { term: 0, until })))
+    }
+
+    /// The present term; `None` once the lease is over.
+    pub fn term(&self) -> Option<u64> {
+        let held = self.held();
+        (Instant::now() < held.until).then_some(held.term)
+    }
+
+    /// Goes on until then: in the same term only if it was never over, here or (`kept`) as the store sees it.
+    pub fn renew(&self, until: Instant, kept: bool) {
+        let mut held = self.held();
+        if !kept || Instant::now() >= held.until {
+            held.term += 1;
+        }
+        held.until = until;
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        // Whole even if a holder panicked: two numbers.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What several gateways need to share one store. Each message in it is owned by one of them.
+pub trait Sharing: Send + Sync + 'static {
+    /// This gateway's lease.
+    fn lease(&self) -> Lease;
+    /// Renews the lease.
+    fn renew(&self) -> BoxFuture<Result<(), StoreError>>;
+    /// Takes over messages of gateways whose lease is over or that released them: at most `limit`, oldest first,
+    /// without their bodies. What may have been published counts one attempt more.
+    fn adopt(&self, limit: usize) -> BoxFuture<Result<Vec<Waiting>, StoreError>>;
+    /// Gives up the lease and all messages, for others to take at once. `untried`: those of which it is certain that
+    /// they never reached the broker.
+    fn release(&self, untried: Vec<Uuid>) -> BoxFuture<Result<(), StoreError>>;
+}
+
 /// A store. Its futures have deadlines of their own.
 pub trait Store: Send + Sync + 'static {
     /// One durable transaction. `now` is what the rules are told.
@@ -80,7 +138,7 @@ pub trait Store: Send + Sync + 'static {
     fn load(&self, id: Uuid) -> BoxFuture<Result<Option<Task>, StoreError>>;
     /// The body of a message that still waits in the outbox.
     fn body(&self, id: Uuid) -> BoxFuture<Result<Option<Bytes>, StoreError>>;
-    /// Everything in the outbox, oldest first, without the bodies.
+    /// What this gateway has in the outbox, oldest first, without the bodies.
     fn outbox(&self) -> BoxFuture<Result<Vec<Waiting>, StoreError>>;
     /// Tasks that were being run by the embedded broker when the last process ended.
     fn orphans(&self) -> BoxFuture<Result<Vec<Orphan>, StoreError>>;
@@ -96,4 +154,12 @@ pub trait Store: Send + Sync + 'static {
     fn stats(&self, service: Option<&str>) -> BoxFuture<Result<Stats, StoreError>>;
     /// The id of this installation, made with the store.
     fn installation(&self) -> Uuid;
+    /// Why it cannot be used at the moment. Default: it can.
+    fn fault(&self) -> Option<String> {
+        None
+    }
+    /// How it is shared with other gateways. Default: it is not, one process uses it.
+    fn sharing(&self) -> Option<Arc<dyn Sharing>> {
+        None
+    }
 }

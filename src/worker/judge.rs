@@ -54,7 +54,7 @@ pub(crate) fn judge(
         Some(Report::Signalled(signal)) => {
             Ending::subprocess(explanation.of(&format!("killed by signal {}", signal_name(signal))))
         }
-        Some(Report::Unstarted(why)) => Ending::subprocess(why),
+        Some(Report::Unstarted(message)) => Ending::Unstarted { message },
         Some(Report::Stuck) => Ending::Lost { message: "something of the program could not be killed".to_owned() },
         Some(Report::Started | Report::Interrupted) | None => {
             Ending::Lost { message: "the program's guard died, and the program was killed".to_owned() }

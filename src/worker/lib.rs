@@ -40,10 +40,11 @@
 //!
 //! Memory is bounded by `max_result` and `max_line`, whatever a program writes.
 
+mod around;
 mod directory;
 pub mod guard;
+mod handler;
 mod judge;
-
 mod output;
 mod processes;
 mod program;
@@ -53,6 +54,7 @@ mod runner;
 mod settings;
 mod supervise;
 
+pub use handler::{DynHandler, Failure, Handler, HandlerProgress, HandlerTask};
 pub use program::{Ending, Event, Job, Program};
 pub use recover::{LeftOver, recover};
 pub use runner::Runner;

@@ -1,9 +1,12 @@
 //! What is run, for what, and what comes of it.
 
-use crate::{directory::RunDirectory, progress};
+use crate::{around, directory::RunDirectory, progress};
 use regex::Regex;
 use serde_json::{Value, value::RawValue};
-use std::time::{Duration, SystemTime};
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
 use uuid::Uuid;
 
 /// How a service's program is run (`[services.X.worker]` in the configuration).
@@ -107,6 +110,14 @@ pub struct Job {
     pub document_url: Option<String>,
 }
 
+impl Job {
+    /// A task with this argument; its document is the argument's `service.document.url`.
+    pub fn new(id: Uuid, service: impl Into<String>, attempt: u32, argument: Value) -> Self {
+        let document_url = around::text(&argument, "/service/document/url").map(str::to_owned);
+        Self { id, service: service.into(), attempt, argument, document_url }
+    }
+}
+
 /// Something happened while a task ran.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -122,6 +133,8 @@ pub enum Event {
         /// In per cent, 0 to 100.
         done: f64,
     },
+    /// The program is done; its annotations or files are being handed in.
+    Storing,
 }
 
 /// What became of a run.
@@ -132,8 +145,14 @@ pub enum Ending {
     /// It did not work.
     Failure {
         /// The class name of the exception that stands for it on the wire.
-        class: &'static str,
+        class: Cow<'static, str>,
         /// What happened and, where we know, what would help.
+        message: String,
+    },
+    /// The command cannot be started: no task of the service would fare better. Otherwise a failure like any other, of
+    /// the class `SubprocessError`.
+    Unstarted {
+        /// What happened.
         message: String,
     },
     /// The task was cancelled; nothing of it runs any more.
@@ -149,11 +168,15 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// The class of [`Ending::Unstarted`], and of every failure of a program.
+    pub const SUBPROCESS: &'static str = "SubprocessError";
+
     /// One word for it, for logs.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Success(_) => "success",
             Self::Failure { .. } => "failure",
+            Self::Unstarted { .. } => "unstarted",
             Self::Cancelled => "cancelled",
             Self::Aborted => "aborted",
             Self::Lost { .. } => "lost",
@@ -162,18 +185,18 @@ impl Ending {
 
     /// The program did not work, or there is none: code 642.
     pub(crate) fn subprocess(message: impl Into<String>) -> Self {
-        Self::Failure { class: "SubprocessError", message: message.into() }
+        Self::Failure { class: Self::SUBPROCESS.into(), message: message.into() }
     }
 
     /// Something on this machine did not work: code 107.
     pub(crate) fn io(what: &str, error: &std::io::Error) -> Self {
-        Self::Failure { class: "OSError", message: format!("{what}: {error}") }
+        Self::Failure { class: "OSError".into(), message: format!("{what}: {error}") }
     }
 
     /// The program took too long.
     pub(crate) fn timeout(limit: Duration) -> Self {
         let message = format!("the task took longer than its time limit of {limit:?} and was stopped");
-        Self::Failure { class: "TimeLimitExceeded", message }
+        Self::Failure { class: "TimeLimitExceeded".into(), message }
     }
 }
 

@@ -66,6 +66,15 @@ impl Progress {
 
     fn take(&self, heard: Option<Option<f64>>) -> bool {
         let Some(Some(done)) = heard else { return false };
+        self.rise(done);
+        true
+    }
+
+    /// It is so far, in per cent; less than before, or beyond the bounds, changes nothing.
+    pub(crate) fn rise(&self, done: f64) {
+        if !(0.0..=100.0).contains(&done) {
+            return;
+        }
         self.latest.send_if_modified(|latest| {
             let rises = done > *latest;
             if rises {
@@ -73,7 +82,6 @@ impl Progress {
             }
             rises
         });
-        true
     }
 
     /// Sends events until `finished`, and then the last one if it was not sent yet.

@@ -1,7 +1,7 @@
 //! From a job to its ending.
 
 use crate::{
-    Ending, Event, Job, Program, RunnerFault, RunnerSettings,
+    DynHandler, Ending, Event, Job, Program, RunnerFault, RunnerSettings, around,
     directory::{self, RunDirectory},
     judge::{Stop, judge},
     output::{Collector, Explanation, Lines, drain, plain},
@@ -10,12 +10,13 @@ use crate::{
     supervise::{Guarded, Start},
 };
 use gateway_outside::DownloadFault;
+use serde_json::{Value, value::RawValue};
 use std::{
     ffi::OsString,
     fs::DirBuilder,
     io,
     os::unix::fs::DirBuilderExt,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 use tokio::{
@@ -25,6 +26,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// What a program may see of our environment, beside `LC_*`.
 const INHERITED: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH"];
@@ -35,7 +37,7 @@ const DRAINING: Duration = Duration::from_secs(5);
 /// How long an attempt that was left over under the same name may take to go away.
 const CLEARING: Duration = Duration::from_secs(30);
 /// "For ever", where a time limit is too large to add to a clock.
-const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+pub(crate) const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// Runs programs for tasks, as many at once as it is asked to.
 #[derive(Debug)]
@@ -76,8 +78,8 @@ impl Runner {
     /// Runs `program` for `job`.
     ///
     /// Tells `events` that it started and how far it is; a receiver that is gone holds nothing up, and a slow one five
-    /// seconds at the start and at the end. Stops the program when `cancel` is cancelled. Returns when nothing of the program runs any more and its directory is
-    /// gone. If the future is dropped before, the guard stops the program all the same, but the directory stays for
+    /// seconds at the start and at the end. Hands in annotations and files where the argument asks for it. Stops when
+    /// `cancel` is cancelled. Returns when nothing of the program runs any more and its directory is gone. If the future is dropped before, the guard stops the program all the same, but the directory stays for
     /// [`crate::recover`].
     pub async fn run(
         &self,
@@ -88,7 +90,7 @@ impl Runner {
     ) -> Ending {
         let deadline = after(program.timeout);
         if let Some(fault) = program.fault() {
-            return Ending::subprocess(fault);
+            return Ending::Unstarted { message: fault };
         }
         let directory = match self.make_directory(&job).await {
             Ok(directory) => directory,
@@ -106,12 +108,71 @@ impl Runner {
             Ok(()) => Box::pin(self.execute(&job, program, &directory, &events, &cancel, deadline)).await,
             Err(ending) => ending,
         };
+        let ending = match ending {
+            Ending::Success(result) => {
+                let hands_in = self.hand_in(&job, Some(directory.output().into()), result, &events);
+                select! {
+                    biased;
+                    stop = self.stop(&cancel, deadline) => stop.ending(program),
+                    ending = Box::pin(hands_in) => ending,
+                }
+            }
+            ending => ending,
+        };
         tracing::debug!(task = %job.id, service = job.service, attempt = job.attempt, ending = ending.name(), "a run ended");
         // If the runtime ends before, the next start removes it.
         if let Ok(Err(error)) = spawn_blocking(move || directory.remove()).await {
             tracing::warn!(task = %job.id, %error, "a run directory could not be removed");
         }
         ending
+    }
+
+    /// Runs a handler for `job`, which may take `limit`; otherwise as [`Runner::run`]. A handler that is to stop is
+    /// dropped where it waits.
+    pub async fn call(
+        &self,
+        job: Job,
+        handler: &DynHandler,
+        limit: Duration,
+        events: mpsc::Sender<Event>,
+        cancel: CancellationToken,
+    ) -> Ending {
+        let deadline = after(limit);
+        let start = Event::Started { host: self.host.clone(), start_time: SystemTime::now() };
+        drop(timeout(TELLING, events.send(start)).await); // nobody has to listen
+        let works = async {
+            match handler.call(&job, &self.settings.client, &events).await {
+                Ending::Success(result) => self.hand_in(&job, None, result, &events).await,
+                ending => ending,
+            }
+        };
+        let ending = select! {
+            biased;
+            stop = self.stop(&cancel, deadline) => match stop {
+                Stop::Cancelled => Ending::Cancelled,
+                Stop::ShuttingDown => Ending::Aborted,
+                Stop::TimeLimit | Stop::TooLarge => Ending::timeout(limit),
+            },
+            ending = Box::pin(works) => ending,
+        };
+        tracing::debug!(task = %job.id, service = job.service, attempt = job.attempt, ending = ending.name(), "a run ended");
+        ending
+    }
+
+    /// Tells the callback that a task's argument names, if it names one, how the task ended. Takes ten seconds at most;
+    /// a failure is only logged.
+    pub async fn call_back(&self, id: Uuid, argument: &Value, status: &str) {
+        around::call_back(&self.settings.client, argument, id, status).await;
+    }
+
+    async fn hand_in(
+        &self,
+        job: &Job,
+        output: Option<PathBuf>,
+        result: Box<RawValue>,
+        events: &mpsc::Sender<Event>,
+    ) -> Ending {
+        around::hand_in(&self.settings.client, &job.argument, output, result, events).await
     }
 
     async fn make_directory(&self, job: &Job) -> io::Result<RunDirectory> {
@@ -153,14 +214,14 @@ impl Runner {
         }
         let Some(url) = &job.document_url else {
             let message = "the service's program needs a document, and the task has none: give doc_url";
-            return Err(Ending::Failure { class: "MissingParameterError", message: message.to_owned() });
+            return Err(Ending::Failure { class: "MissingParameterError".into(), message: message.to_owned() });
         };
         let to = Path::new(directory.document());
         match self.settings.client.download(url, to, program.max_document, deadline, |_, _| ()).await {
             Ok(_) => Ok(()),
             Err(DownloadFault::Deadline { .. }) => Err(Ending::timeout(program.timeout)),
             Err(DownloadFault::File(error)) => Err(Ending::io("the document could not be written", &error)),
-            Err(fault) => Err(Ending::Failure { class: "DownloadError", message: fault.to_string() }),
+            Err(fault) => Err(Ending::Failure { class: "DownloadError".into(), message: fault.to_string() }),
         }
     }
 

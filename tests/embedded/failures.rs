@@ -100,6 +100,40 @@ fn what_a_program_prints_is_bounded_and_never_breaks_anything() {
 }
 
 #[test]
+fn what_a_program_leaves_behind_ends_with_it() {
+    let behind = "(setsid sleep 1000 &); sleep 1000 & (trap '' HUP; sleep 1000 >/dev/null 2>&1 &); echo 5";
+    let gateway =
+        Gateway::start(&[OPEN, &shell("behind", behind, ""), &shell("asks", "cat; read x; echo 6", "")].concat());
+    assert_eq!(ends(&gateway, "behind", &[])["result"], 5);
+    assert!(processes_with(&gateway.mark()).is_empty(), "the task has ended, and so has all of it");
+    assert_eq!(ends(&gateway, "asks", &[])["result"], 6, "nobody types an answer, and nobody waits for one");
+}
+
+/// Whoever kills the guard is killed with it; the task is told so, or run again.
+#[test]
+fn a_program_that_kills_its_guard_gains_nothing() {
+    let kills = "echo x >> @DIR@/tries; kill -KILL $PPID; sleep 1000";
+    let gateway = Gateway::start(&[OPEN, &shell("kills", kills, "on_lost = \"fail\"")].concat());
+    let (code, message) = failure(&gateway, "kills", &[]);
+    assert!(code == 101 && message.contains("guard"), "{code} {message}");
+    until(PATIENCE, "nothing of it is left", || processes_with(&gateway.mark()).is_empty().then_some(()));
+    assert_eq!(std::fs::read_to_string(gateway.directory().join("tries")).unwrap(), "x\n", "once");
+}
+
+#[test]
+fn a_program_that_kills_its_guard_each_time_is_not_run_without_a_pause() {
+    let kills = "date +%s%N >> @DIR@/tries; kill -KILL $PPID; sleep 1000";
+    let gateway = Gateway::start(&[OPEN, &shell("kills", kills, "on_lost = \"retry\"")].concat());
+    let uuid = submit(&gateway, "kills", &[]);
+    let tries = || std::fs::read_to_string(gateway.directory().join("tries")).unwrap_or_default();
+    wait_for("three tries", || tries().lines().count() >= 3);
+    let times: Vec<u64> = tries().lines().map(|line| line.parse().unwrap()).collect();
+    assert!(times.windows(2).all(|two| two[1] - two[0] > 900_000_000), "a second and more: {times:?}");
+    assert_eq!(status(&gateway, "kills", &uuid)["status"], "RETRY", "its client sees why");
+    assert_eq!(cancel(&gateway, "kills", &uuid)["status"], "REVOKED");
+}
+
+#[test]
 fn a_document_that_cannot_be_had_is_told() {
     let closed = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

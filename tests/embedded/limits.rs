@@ -1,6 +1,6 @@
 //! Retries and time limits.
 
-use crate::{OPEN, shell, support::*};
+use crate::{GATED, OPEN, go, shell, starts, support::*};
 use std::{fs, time::Duration};
 
 #[test]
@@ -61,6 +61,23 @@ fn a_request_may_lower_the_limit_of_its_run() {
     until(Duration::from_secs(20), "nothing of it runs", || processes_with(&gateway.mark()).is_empty().then_some(()));
     let bad = request("POST", &format!("{}/slow/annotate?run_limit=soon", gateway.url())).send();
     assert_eq!(bad.status, 400, "{}", bad.text());
+}
+
+#[test]
+fn a_request_may_say_how_long_it_waits() {
+    let gateway = Gateway::start(&[OPEN, &shell("stub", GATED, "")].concat());
+    let first = submit(&gateway, "stub", &[]);
+    wait_for("the first runs", || !starts(&gateway).is_empty());
+    let impatient = submit(&gateway, "stub", &[("wait_limit", "1s")]);
+    let patient = submit(&gateway, "stub", &[("wait_limit", "1h")]);
+    let gone = end(&gateway, "stub", &impatient);
+    assert_eq!(gone["attempts"], 0, "{gone}");
+    assert!(["EXPIRED", "REVOKED", "FAILURE"].iter().any(|state| gone["status"] == *state), "{gone}");
+    go(&gateway);
+    for uuid in [&first, &patient] {
+        assert_eq!(end(&gateway, "stub", uuid)["status"], "SUCCESS");
+    }
+    assert!(!starts(&gateway).iter().any(|start| start.uuid == impatient), "it never ran");
 }
 
 #[test]

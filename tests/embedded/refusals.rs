@@ -103,6 +103,7 @@ fn documents_that_are_missing_or_not_allowed() {
     }
     for url in [
         "http://127.0.0.1/a.wav",
+        "http://localhost/a.wav",
         "http://127.1/a.wav",
         "http://2130706433/a.wav",
         "http://0x7f000001/a.wav",
@@ -125,15 +126,27 @@ fn documents_that_are_missing_or_not_allowed() {
     unharmed(&gateway);
 }
 
-/// A name is not resolved at submission: the worker judges the address that it would connect to.
+/// What a URL leads to is judged again by the worker: here, a redirect to an address that nobody has allowed.
 #[test]
-fn a_name_for_a_private_address_is_refused_by_the_worker() {
-    let gateway = gateway();
-    let documents = Documents::serve("private");
-    let url = documents.url("a").replace("127.0.0.1", "localhost");
-    let end = ends(&gateway, "sum", &[("doc_url", &url)]);
+fn a_redirect_to_a_private_address_is_refused_by_the_worker() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let to = format!("http://127.0.0.2:{}/secret", address.port());
+            let head =
+                format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _ = stream.write_all(head.as_bytes());
+        }
+    });
+    let worker = "[services.sum.worker]\ncommand = [\"sha256sum\", \"{document}\"]\n";
+    let gateway = Gateway::start(&format!("{OPEN}{worker}"));
+    let end = ends(&gateway, "sum", &[("doc_url", &format!("http://{address}/a"))]);
     assert_eq!((&end["status"], &end["result"]["code"]), (&"FAILURE".into(), &301.into()), "{end}");
-    assert_eq!(documents.served(), 0, "nobody asked for it");
+    let message = end["result"]["message"].as_str().unwrap();
+    assert!(message.contains("127.0.0.2") && message.contains("private"), "{message}");
 }
 
 #[test]
@@ -203,6 +216,16 @@ fn bodies_that_are_too_large() {
     raw(&gateway.address().to_string(), lie.as_bytes()).unwrap().refused(413, 208);
     let fits = format!("a={}", "x".repeat(60_000));
     assert_eq!(to(&gateway, "POST", "/stub/annotate").body(form, fits).send().status, 200);
+    unharmed(&gateway);
+}
+
+#[test]
+fn a_body_that_does_not_come() {
+    let server = "[server]\nrequest_timeout = \"1s\"\n";
+    let gateway = Gateway::start(&[server, OPEN, &shell("stub", "echo 1", "")].concat());
+    let half = "POST /stub/annotate HTTP/1.1\r\nHost: gateway\r\nContent-Length: 10\r\n\
+                Content-Type: application/x-www-form-urlencoded\r\n\r\na=1";
+    raw(&gateway.address().to_string(), half.as_bytes()).unwrap().refused(408, 100);
     unharmed(&gateway);
 }
 

@@ -76,6 +76,24 @@ fn a_second_gateway_on_the_same_store_is_refused_and_the_first_lives_on() {
 }
 
 #[test]
+fn a_successor_waits_for_the_end_of_the_first_and_takes_over() {
+    let mut first = Gateway::start(&[OPEN, &shell("stub", GATED, "")].concat());
+    let uuids: Vec<_> = (0..3).map(|_| submit(&first, "stub", &[])).collect();
+    wait_for("one runs", || starts(&first).len() == 1);
+    let store = format!("[store]\nurl = \"sqlite:{}/gateway.db\"\n", first.directory().display());
+    let toml = format!("{store}{OPEN}{}", shell("stub", "echo '\"by the successor\"'", ""));
+    let successor = std::thread::spawn(move || Gateway::start(&toml));
+    assert_eq!(status(&first, "stub", &uuids[2])["status"], "PENDING", "the first is not disturbed");
+    first.terminate();
+    assert_eq!(first.wait().code(), Some(0));
+    let successor = successor.join().unwrap();
+    for uuid in &uuids {
+        let end = end(&successor, "stub", uuid);
+        assert_eq!((&end["status"], &end["result"]), (&"SUCCESS".into(), &"by the successor".into()), "{end}");
+    }
+}
+
+#[test]
 fn a_retry_that_waits_survives_a_restart() {
     let count = "echo x >> @DIR@/count; [ $(wc -l < @DIR@/count) -ge 2 ] || exit 1; echo 2";
     let mut gateway = Gateway::start(&[OPEN, &shell("flaky", count, "retries = 3")].concat());

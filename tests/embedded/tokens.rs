@@ -167,11 +167,15 @@ fn verbs_are_opened_and_closed_by_the_configuration() {
 
 #[test]
 fn no_secret_is_told() {
-    let toml = [AUTH, "[telemetry]\nlog = \"debug\"\n", &shell("stub", "env; echo", "")].concat();
-    let gateway = Gateway::start(&toml);
+    let toml = ["[auth]\nkey = \"env:TEST_KEY\"\n[telemetry]\nlog = \"debug\"\n", &shell("stub", "env", "")].concat();
+    let gateway = Gateway::start_with(&toml, |command| {
+        command.env("TEST_KEY", KEY);
+    });
+    std::fs::write(gateway.config(), toml.replace("env:TEST_KEY", KEY)).unwrap(); // for the command that signs
     let token = gateway.token(&[]);
     let answer = submit_with(&gateway, "stub", Some(&token));
     let end = end(&gateway, "stub", answer.json()["uuid"].as_str().unwrap());
+    assert!(end["result"].as_str().is_some_and(|env| env.contains("SERVICE_GATEWAY_TASK=")), "{end}");
     unauthorised(&submit_with(&gateway, "stub", Some(&format!("{token}x"))));
     let url = gateway.url();
     let mut told = vec![gateway.log(), end.to_string()];

@@ -100,8 +100,11 @@ fn cargo(arguments: &[&str]) -> String {
 /// The crates in `layers/`, without the words they share.
 fn layers() -> Vec<String> {
     let folders = crate::entries("layers");
-    let layers: Vec<_> =
-        folders.iter().map(|path| format!("gateway-{}", crate::name(path))).filter(|it| it != "gateway-contract").collect();
+    let layers: Vec<_> = folders
+        .iter()
+        .map(|path| format!("gateway-{}", crate::name(path)))
+        .filter(|it| it != "gateway-contract")
+        .collect();
     assert!(layers.len() >= 9, "{layers:?}");
     layers
 }

@@ -4,7 +4,7 @@ use crate::{entries, name, root, text};
 use std::path::{Path, PathBuf};
 
 /// What may stand at the top; the README's map gives the reason for each.
-const TOP: [&str; 13] = [
+const TOP: [&str; 14] = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "Cargo.lock",
@@ -16,6 +16,7 @@ const TOP: [&str; 13] = [
     "deny.toml",
     "examples",
     "layers",
+    "rustfmt.toml",
     "src",
     "tests",
 ];
@@ -23,7 +24,9 @@ const TOP: [&str; 13] = [
 /// What git ignores, and what a run in this directory leaves.
 fn is_left_over(name: &str) -> bool {
     let suffix = |suffix: &str| name.ends_with(suffix);
-    name == "target" || name == "gateway.toml" || [".db", ".db-wal", ".db-shm", ".lock", ".runs"].into_iter().any(suffix)
+    name == "target"
+        || name == "gateway.toml"
+        || [".db", ".db-wal", ".db-shm", ".lock", ".runs"].into_iter().any(suffix)
 }
 
 /// A file has one idea; beyond this many lines it has two.
@@ -71,7 +74,10 @@ fn the_top_is_a_map() {
     }
     for name in TOP {
         assert!(root().join(name).exists(), "{name} is gone: take it off this list");
-        assert!(name == "README.md" || map.contains(&format!("`{name}`")), "the README's map says nothing about {name}");
+        assert!(
+            name == "README.md" || map.contains(&format!("`{name}`")),
+            "the README's map says nothing about {name}"
+        );
     }
 }
 

@@ -6,6 +6,8 @@
 //! | `files` | what stands at the top, how long files are, how layers introduce themselves |
 //! | `documents` | the shipped configuration and what the README shows and points at |
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 mod dependencies;
 mod documents;
 mod files;

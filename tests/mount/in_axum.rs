@@ -8,10 +8,9 @@ use tower_layer::Layer;
 
 /// An application with two routes of its own.
 fn application() -> Router {
-    Router::new().route("/hello", get(|| async { "hello" })).route(
-        "/token",
-        get(|headers: HeaderMap| async move { format!("{:?}", headers.get(header::AUTHORIZATION)) }),
-    )
+    Router::new()
+        .route("/hello", get(|| async { "hello" }))
+        .route("/token", get(|headers: HeaderMap| async move { format!("{:?}", headers.get(header::AUTHORIZATION)) }))
 }
 
 async fn ask_axum(router: &Router, request: axum::http::Request<Body>) -> crate::support::Answer {

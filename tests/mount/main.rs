@@ -9,6 +9,8 @@
 //! | `order` | who refuses first, and what is not touched before that |
 //! | `cost` | what a request clones and how much room it takes |
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 mod alone;
 mod cost;
 mod in_axum;

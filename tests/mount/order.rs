@@ -133,10 +133,10 @@ async fn the_body_before_the_document_and_the_document_before_sending() {
 async fn refusals_are_measured_and_what_is_not_ours_is_not() {
     let gateway = gateway().await;
     for (method, path) in [
-        ("POST", "/echo/annotate"),                         // 401
-        ("GET", "/echo/annotate"),                          // 405
-        ("GET", &*format!("/echo/status?uuid={NOBODY}")),   // 400
-        ("GET", "/nobody"),                                 // 404, of nobody
+        ("POST", "/echo/annotate"),                       // 401
+        ("GET", "/echo/annotate"),                        // 405
+        ("GET", &*format!("/echo/status?uuid={NOBODY}")), // 400
+        ("GET", "/nobody"),                               // 404, of nobody
     ] {
         answer(&gateway, ask(method, path)).await;
     }

@@ -58,8 +58,9 @@ pub(crate) fn ask_with_token<B: Default>(method: &str, uri: &str) -> Request<B> 
     builder(method, uri).header(header::AUTHORIZATION, token()).body(B::default()).unwrap()
 }
 
+/// A request in the making, by a program: it wants JSON wherever a browser would get HTML.
 pub(crate) fn builder(method: &str, uri: &str) -> request::Builder {
-    Request::builder().method(method).uri(uri)
+    Request::builder().method(method).uri(uri).header(header::ACCEPT, "application/json")
 }
 
 /// An answer, read to its end.

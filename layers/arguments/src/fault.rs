@@ -45,7 +45,11 @@ impl From<Fault> for Rejection {
         let detail = fault.to_string();
         match fault {
             Fault::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, code::TOO_LARGE, Side::Client, detail),
-            Fault::BrokenOff(cause) => Self::client(code::VALUE, detail).with_cause(cause),
+            // Whoever gives us the body may know better: too large for the server, too slow.
+            Fault::BrokenOff(cause) => match cause.downcast::<Self>() {
+                Ok(rejection) => *rejection,
+                Err(cause) => Self::client(code::VALUE, detail).with_cause(cause),
+            },
             _ => Self::client(code::VALUE, detail),
         }
     }
@@ -54,6 +58,15 @@ impl From<Fault> for Rejection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_of_the_server_is_handed_on() {
+        let slow = Rejection::new(StatusCode::REQUEST_TIMEOUT, code::NONE, Side::Client, "too slow");
+        let refusal = Rejection::from(Fault::BrokenOff(slow.into())).into_refusal();
+        assert_eq!((refusal.status, refusal.code), (StatusCode::REQUEST_TIMEOUT, code::NONE));
+        let refusal = Rejection::from(Fault::BrokenOff("reset".into())).into_refusal();
+        assert_eq!((refusal.status, refusal.code), (StatusCode::BAD_REQUEST, code::VALUE));
+    }
 
     #[test]
     fn what_was_sent_is_not_repeated_at_length() {

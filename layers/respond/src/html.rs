@@ -33,7 +33,11 @@ pub(crate) fn page(
     let links = links(asked.place.as_ref(), asked.base.as_ref());
     let page = match view {
         View::Error => refusal(serde_json::from_slice(json)?, status, headers, links).render(),
-        view => facts(&serde_json::from_slice(json)?, view, links).render(),
+        View::Stats => {
+            let whose = asked.service().map_or("this platform", |service| &service.name);
+            facts(&serde_json::from_slice(json)?, Some(format!("Statistics of {whose}")), links).render()
+        }
+        _ => facts(&serde_json::from_slice(json)?, None, links).render(),
     };
     page.map_err(Into::into)
 }
@@ -75,20 +79,17 @@ struct Row {
     to: Option<String>,
 }
 
-/// What CANARIE wants to know, under words for people.
-fn facts(facts: &Map<String, Value>, view: View, links: Vec<Link>) -> Facts {
-    let name = facts.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
-    let title = match view {
-        View::Stats => "Statistics",
-        _ => name.unwrap_or("Information"),
-    };
+/// What CANARIE wants to know, under words for people. The title is the name that is among it, unless another is given.
+fn facts(facts: &Map<String, Value>, title: Option<String>, links: Vec<Link>) -> Facts {
+    let name = || facts.get("name").and_then(Value::as_str).filter(|name| !name.is_empty()).map(Into::into);
+    let title = title.or_else(name).unwrap_or_else(|| "Information".into());
     let rows = facts.iter().filter(|(key, _)| *key != "name").map(|(key, value)| {
         let text = text(value);
         let to = (key == "supportEmail" && text.contains('@'))
             .then(|| format!("mailto:{}", utf8_percent_encode(&text, MAIL)));
         Row { label: label(key).into(), text, to }
     });
-    Facts { title: title.into(), rows: rows.filter(|row| !row.text.is_empty()).collect(), links }
+    Facts { title, rows: rows.filter(|row| !row.text.is_empty()).collect(), links }
 }
 
 /// A key of CANARIE's for people.

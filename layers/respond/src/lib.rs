@@ -4,21 +4,58 @@
 //! as axum demand (an error that reaches hyper closes the connection without an answer).
 //!
 //! - **needs** the [`Target`](gateway_contract::Target) of the request (without one the request crosses untouched), and
-//!   reads `x-request-id` if there is one.
+//!   reads `Accept`, `x-request-id` and, where it prints a link, [`Base`](gateway_contract::Base).
 //! - **answers** `OPTIONS` (200, `Allow`) and methods that the verb does not know (405, code 100, `Allow`) before the
-//!   inner service is asked: the method is judged before the service and before the token.
+//!   inner service is asked: the method is judged before the service and before the token. `HEAD` gets the headers of
+//!   `GET` and no body, whatever the server makes of it.
 //! - **leaves** on every answer of ours `X-Content-Type-Options: nosniff` and the request's id; on what was submitted,
-//!   asked about or cancelled, and on every refusal, also `Cache-Control: no-store` unless a layer said otherwise.
+//!   asked about or cancelled, and on every refusal, also `Cache-Control: no-store` unless a layer said otherwise; on
+//!   what is negotiated and may be stored, `Vary`.
 //! - **refuses** nothing itself but the method; it turns each refusal into the error envelope
 //!   `{"status", "description", "vesta": {"code", "message"}, "request_id"}` with `Retry-After`, `Allow` and, on a
 //!   401, `WWW-Authenticate`.
 //!
-//! A refusal becomes data first (`Body::Data` shown as [`View::Error`](gateway_contract::View::Error)), like every other
-//! answer of ours; what a client that asks for another format gets is decided from there on, in one place.
+//! A refusal becomes data first ([`Body::Data`](gateway_contract::Body::Data) shown as [`View::Error`]), like every
+//! other answer of ours; in which format it is shown is decided from there on, in one place.
 //!
 //! Refusals are logged here and only here: the client's faults at debug, ours and the outside's at warn or error with
 //! the chain of causes. Header values, queries and tokens are never logged, and control characters in what a client
 //! sent do not reach the log.
+//!
+//! # Formats
+//!
+//! `Accept` is read as RFC 9110, 12.5.1 says, q-values included; where two formats weigh the same, the one that is named
+//! more closely is preferred (`application/json, */*` prefers JSON). A status is shown in every format as what it is:
+//! that a worker failed is 200.
+//!
+//! | answer | JSON | HTML | XML |
+//! |---|---|---|---|
+//! | a task's status ([`View::ProcessStatus`]) | unless XML is preferred | never | preferred to JSON, and HTML not to it |
+//! | about a service or the platform, statistics ([`View::Info`], [`View::Stats`]) | preferred to HTML | else | never |
+//! | a refusal of these, of a page or of a path without its slash | preferred to HTML | else | never |
+//! | any other refusal, an error page ([`View::Error`]) | else | preferred to JSON, and XML not to it | preferred to both |
+//! | a uuid ([`View::Submission`]), the list of services, probes ([`View::JsonOnly`]) | always | never | never |
+//!
+//! What that means for the headers that clients of the original send, each held to the recorded exchanges by a test:
+//!
+//! | `Accept` | status | info, statistics | refusal of these | any other refusal, error page |
+//! |---|---|---|---|---|
+//! | none, `*/*`, `image/png` | JSON | HTML | HTML | JSON |
+//! | `application/json` | JSON | JSON | JSON | JSON |
+//! | `text/html` | JSON | HTML | HTML | HTML |
+//! | a browser's (`text/html, …, application/xml;q=0.9, */*;q=0.8`) | JSON | HTML | HTML | HTML |
+//! | `text/xml` | JSON | HTML | HTML | JSON |
+//! | `application/xml` | XML | HTML | HTML | XML (the original: HTML) |
+//!
+//! - **XML**: `application/xml` (the original said `text/html`), root `process_status` or `error`, no type attributes,
+//!   lists as `item`, null as an empty element, keys in the order of the JSON. A key that is not a name to
+//!   every reader of XML (no colon, no rare scripts) becomes `<key name="…">`; a character that XML cannot hold becomes
+//!   U+FFFD.
+//! - **HTML**: pages of templates that escape all they are given, with a `Content-Security-Policy` under which nothing
+//!   is loaded and no script runs. Their style is in the page: there is no `/static/style.css` as the original had it.
+//! - Data of which XML or HTML cannot be made (nested deeper than 127 levels, say) is shown as JSON, and said to be.
+//!
+//! JSON that nobody wants changed is passed on as the bytes that it is, and finding that out allocates nothing.
 //!
 //! # An example
 //!
@@ -59,6 +96,8 @@ pub use answer::Responding;
 
 use answer::Way;
 use asked::Asked;
+#[cfg(doc)]
+use gateway_contract::View;
 use gateway_contract::{Rejection, Reply, Side, Verb, code, target};
 use http::{Method, Request, StatusCode};
 use std::{

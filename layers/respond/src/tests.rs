@@ -1,3 +1,9 @@
+mod formats;
+mod head;
+mod pages;
+mod recorded;
+mod xml;
+
 use crate::RespondLayer;
 use bytes::Bytes;
 use gateway_contract::{Body, BoxError, Place, Rejection, Reply, Service, Side, Target, Verb, View, data, plain};

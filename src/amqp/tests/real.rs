@@ -5,11 +5,17 @@
 //! | `support` | the broker, a proxy that cuts and stalls, queues that are deleted in the end |
 //! | `publishing` | sent, unroutable and refused told apart; timeouts; closing |
 //! | `receiving` | results, receipts, redelivery, events |
+//! | `dead` | dead letters |
+//! | `bindings` | the reply queue bound to an exchange of workers' results |
 //! | `connecting` | broker away, connections cut, a peer that stays silent |
 //! | `queues` | topology and its faults, questions, commands |
 
+#[path = "real/bindings.rs"]
+mod bindings;
 #[path = "real/connecting.rs"]
 mod connecting;
+#[path = "real/dead.rs"]
+mod dead;
 #[path = "real/publishing.rs"]
 mod publishing;
 #[path = "real/queues.rs"]

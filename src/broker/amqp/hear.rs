@@ -74,7 +74,7 @@ pub(super) async fn events(shared: Arc<Shared>, mut events: mpsc::Receiver<Event
                     _ => continue,
                 };
                 // Other people's tasks are on the same exchange: only what is at hand is asked of the store.
-                if shared.cache.peek(task.id).is_none() {
+                if !shared.cache.knows(task.id) {
                     continue;
                 }
                 let fact = Fact::Heard(Report::new(state, Source::Event));

@@ -196,6 +196,8 @@ pub(super) async fn run(shared: Arc<Shared>, Orders { mut orders, missed }: Orde
                     lately.put(id, signal(&service), now);
                     lately.want(id, now);
                 }
+                // A neighbour with nothing to tell is none.
+                Order::Answer(_) if lately.told.is_empty() => {}
                 Order::Answer(hello) => answer(&shared, hello.answer(&node, &lately.ids(), clock)).await,
             }
         }

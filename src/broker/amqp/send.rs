@@ -20,7 +20,7 @@ pub(super) async fn publications(shared: Arc<Shared>, mut publications: mpsc::Re
 }
 
 /// Hands a message over to the client, or says what became of it at once.
-async fn send(shared: &Shared, Publish { message, attempt }: Publish) -> Result<(), Fate> {
+async fn send(shared: &Shared, Publish { message, attempt, term }: Publish) -> Result<(), Fate> {
     let Waiting { id, service, run_limit, body, .. } = message;
     let body = match body {
         Some(body) => body,
@@ -32,6 +32,10 @@ async fn send(shared: &Shared, Publish { message, attempt }: Publish) -> Result<
         return Err(Fate::Unroutable("its service is not configured any more".into()));
     };
     let message = plan.call(service, id, run_limit).message(plan.protocol, body);
+    if shared.lease.as_ref().is_some_and(|lease| lease.term() != Some(term)) {
+        // Decided before the process was stopped for a while: by now it may be another gateway's.
+        return Err(Fate::NotSent);
+    }
     publish(&shared.client, Publication { id, attempt, message }).await
 }
 

@@ -50,6 +50,13 @@ impl Sqlite {
     /// Opens or makes the file; `None` keeps everything in memory. Blocks: waits up to 30 s for another process.
     pub fn open(file: Option<&Path>, now: Millis) -> Result<Self, StoreError> {
         let lock = file.map(lock_file).transpose()?;
+        Self::locked(file, lock, now).map_err(|error| match (file, error) {
+            (Some(file), StoreError::Failed(why)) => StoreError::Failed(format!("{}: {why}", file.display()).into()),
+            (_, error) => error,
+        })
+    }
+
+    fn locked(file: Option<&Path>, lock: Option<File>, now: Millis) -> Result<Self, StoreError> {
         let mut connection = match file {
             Some(file) => Connection::open(file),
             None => Connection::open_in_memory(),
@@ -215,10 +222,14 @@ fn lock_file(file: &Path) -> Result<File, StoreError> {
     let failed = |error: std::io::Error| StoreError::Failed(format!("{}: {error}", file.display()).into());
     let lock = File::create(PathBuf::from(name)).map_err(failed)?;
     let deadline = Instant::now() + PREDECESSOR;
+    let mut told = false;
     loop {
         match lock.try_lock() {
             Ok(()) => return Ok(lock),
             Err(std::fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(file = %file.display(), "another process uses the store: waiting for its end");
+                }
                 // A synchronous wait at start-up, before any runtime thread depends on this one.
                 std::thread::park_timeout(Duration::from_millis(100));
             }

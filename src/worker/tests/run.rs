@@ -62,7 +62,7 @@ async fn failures_say_why() {
     let bench = Bench::new();
     let (class, message) =
         failure(bench.sh("echo first >&2; echo progress: 5 >&2; printf 'why\n\n' >&2; exit 3").await);
-    assert_eq!((class, message.as_str()), ("SubprocessError", "exit status 3: why"));
+    assert_eq!((class.as_str(), message.as_str()), ("SubprocessError", "exit status 3: why"));
     let (_, message) = failure(bench.sh("exit 1").await);
     assert_eq!(message, "exit status 1");
     let (_, message) = failure(bench.sh("echo oops >&2; kill -SEGV $$").await);

@@ -89,9 +89,10 @@ pub(crate) fn success((ending, _): (Ending, Vec<Event>)) -> String {
 }
 
 /// Class and message of a failure.
-pub(crate) fn failure((ending, _): (Ending, Vec<Event>)) -> (&'static str, String) {
+pub(crate) fn failure((ending, _): (Ending, Vec<Event>)) -> (String, String) {
     match ending {
-        Ending::Failure { class, message } => (class, message),
+        Ending::Failure { class, message } => (class.into_owned(), message),
+        Ending::Unstarted { message } => (Ending::SUBPROCESS.to_owned(), message),
         other => panic!("{other:?}"),
     }
 }

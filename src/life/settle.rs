@@ -1,0 +1,168 @@
+//! What follows from a commit.
+
+use crate::{
+    Answer, Change, CommitFault, Effect, Engine, Millis, Task, Written,
+    engine::{Committing, Origin},
+    outbox::Waiting,
+};
+
+/// How long writes that nobody would tell again rest after a commit that was not written.
+const AGAIN: Millis = 1_000;
+const FAILED: &str = "the store has failed";
+
+impl<C, R> Engine<C, R> {
+    pub(crate) fn committed(
+        &mut self,
+        now: Millis,
+        result: Result<Vec<Written>, CommitFault>,
+        effects: &mut Vec<Effect<C, R>>,
+    ) {
+        let Some(Committing { origins, .. }) = self.committing.take() else { return };
+        let fault = match result {
+            Ok(written) => {
+                for (origin, written) in origins.into_iter().zip(written) {
+                    self.settle(now, origin, written, effects);
+                }
+                return self.admit_held();
+            }
+            Err(fault) => fault,
+        };
+        for origin in origins {
+            self.refuse(now, origin, &fault, effects);
+        }
+        match fault {
+            CommitFault::NotWritten(_) => {
+                // What only we know rests; whoever waits for something else is told at once that it cannot be.
+                self.urgent = self.queued.iter().any(|(_, origin)| !matches!(origin, Origin::Landed(..)));
+            }
+            CommitFault::Unknown(why) => self.stop(now, why, effects),
+        }
+    }
+
+    /// Nothing more is written by this process.
+    fn stop(&mut self, now: Millis, why: Box<str>, effects: &mut Vec<Effect<C, R>>) {
+        self.stopped = true;
+        for (_, origin) in std::mem::take(&mut self.queued) {
+            self.refuse(now, origin, &CommitFault::NotWritten(FAILED.into()), effects);
+        }
+        for (_, client, _) in std::mem::take(&mut self.held) {
+            effects.push(Effect::Answer(client, Answer::NotWritten(FAILED.into())));
+        }
+        effects.push(Effect::Stop(why));
+    }
+
+    /// Tells clients that the commit under way takes too long: nobody knows what becomes of what is in it, and nothing
+    /// of what waits behind it will be written.
+    pub(crate) fn give_up_waiting(&mut self, now: Millis, effects: &mut Vec<Effect<C, R>>) {
+        const SLOW: &str = "the store does not answer";
+        let Some(committing) = self.committing.as_mut().filter(|it| now >= it.since + self.limits.store_patience)
+        else {
+            return;
+        };
+        committing.stalled = true;
+        for origin in &mut committing.origins {
+            if let Origin::Submit(client, _) | Origin::Cancel(client) = origin
+                && let Some(client) = client.take()
+            {
+                effects.push(Effect::Answer(client, Answer::Unknown(SLOW.into())));
+            }
+        }
+        let is_client = |origin: &Origin<C, R>| matches!(origin, Origin::Submit(..) | Origin::Cancel(_));
+        if self.queued.iter().any(|(_, origin)| is_client(origin)) {
+            let (clients, others) =
+                std::mem::take(&mut self.queued).into_iter().partition::<Vec<_>, _>(|(_, origin)| is_client(origin));
+            self.queued = others;
+            self.progress.clear();
+            for (_, origin) in clients {
+                self.refuse(now, origin, &CommitFault::NotWritten(SLOW.into()), effects);
+            }
+        }
+    }
+
+    fn settle(&mut self, now: Millis, origin: Origin<C, R>, written: Written, effects: &mut Vec<Effect<C, R>>) {
+        match (origin, written) {
+            (Origin::Submit(client, message), Written::Accepted(task)) => {
+                tell(client, Answer::Accepted(task.id), effects);
+                if self.limits.store_is_queue {
+                    effects.push(Effect::Due(message.service, now));
+                } else {
+                    self.outbox.put(message);
+                }
+            }
+            (Origin::Submit(client, message), written) => {
+                self.free_place(&message);
+                let answer = match written {
+                    Written::Same(id) => Answer::Accepted(id),
+                    Written::Conflict => Answer::Conflict,
+                    _ => Answer::Unknown("the store answered something else than was asked".into()),
+                };
+                tell(client, answer, effects);
+            }
+            (Origin::Cancel(client), Written::Applied(task, change)) => {
+                self.applied(&task, change, effects);
+                tell(client, Answer::Cancelled(Box::new(task)), effects);
+            }
+            (Origin::Cancel(client), _) => tell(client, Answer::NoTask, effects),
+            (Origin::Claim(client), Written::Claimed(task, body)) => {
+                effects.push(Effect::Answer(client, Answer::Claimed(Box::new(task), body)));
+            }
+            (Origin::Claim(client), _) => effects.push(Effect::Answer(client, Answer::NothingDue)),
+            (Origin::Heard(receipts), written) => {
+                match written {
+                    Written::Applied(task, change) => self.applied(&task, change, effects),
+                    Written::NoTask(id) => effects.push(Effect::Stray(id)),
+                    _ => {}
+                }
+                effects.extend(receipts.into_iter().map(Effect::Ack));
+            }
+            (Origin::Landed(..), Written::Applied(task, change)) => self.applied(&task, change, effects),
+            // Its record is gone: so is the message.
+            (Origin::Landed(..), _) => {}
+        }
+    }
+
+    fn free_place(&mut self, message: &Waiting) {
+        if !self.limits.store_is_queue {
+            self.outbox.free_place(&message.service);
+        }
+    }
+
+    /// What follows from a change, whoever caused it.
+    fn applied(&mut self, task: &Task, change: Change, effects: &mut Vec<Effect<C, R>>) {
+        let mut left_us = true;
+        if change.settled || task.state.is_end() {
+            // A message that never left us needs no revoke: nobody can have it.
+            left_us = self.outbox.remove(task.id).unwrap_or(true);
+        }
+        if let Some(due) = change.due {
+            effects.push(Effect::Due(task.service.clone(), due));
+        }
+        if change.revoke && left_us {
+            effects.push(Effect::Revoke(task.id, task.service.clone()));
+        }
+    }
+
+    fn refuse(&mut self, now: Millis, origin: Origin<C, R>, fault: &CommitFault, effects: &mut Vec<Effect<C, R>>) {
+        let answer = match fault {
+            CommitFault::NotWritten(why) => Answer::NotWritten(why.clone()),
+            CommitFault::Unknown(why) => Answer::Unknown(why.clone()),
+        };
+        match origin {
+            Origin::Submit(client, message) => {
+                self.free_place(&message);
+                tell(client, answer, effects);
+            }
+            Origin::Cancel(client) => tell(client, answer, effects),
+            Origin::Claim(client) => effects.push(Effect::Answer(client, answer)),
+            Origin::Heard(receipts) => effects.extend(receipts.into_iter().map(Effect::Return)),
+            Origin::Landed(id, fact) if !self.stopped => self.queue_landed(id, fact, now + AGAIN),
+            // The next process finds the message in the store.
+            Origin::Landed(..) => {}
+        }
+    }
+}
+
+/// A client that was told before is not told again.
+fn tell<C, R>(client: Option<C>, answer: Answer, effects: &mut Vec<Effect<C, R>>) {
+    effects.extend(client.map(|client| Effect::Answer(client, answer)));
+}

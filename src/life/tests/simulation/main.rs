@@ -1,0 +1,158 @@
+//! Nothing is lost: the real [`Engine`](gateway_life::Engine) and the real [`apply`](gateway_life::apply), driven by a
+//! model of everything around them, with one seed for all that chance decides. No real time, no threads, no I/O: the
+//! same seed gives the same run.
+//!
+//! | file | what it plays |
+//! |---|---|
+//! | `world` | the clock and the heap of events |
+//! | `scenario` | which troubles a seed knows, and the drivers that are wrong on purpose |
+//! | `gateway` | the process: the driver of `src/engine`, killed and started again |
+//! | `store` | transactions; what is not committed is gone with the process |
+//! | `publisher`, `broker`, `revoker` | RabbitMQ, and our connections to it |
+//! | `workers` | Celery workers |
+//! | `slots` | the embedded broker |
+//! | `clients` | who submits, asks again, polls and cancels |
+//! | `check` | what must hold |
+//!
+//! `SIMULATION_SEEDS=n` runs so many seeds; `SIMULATION_SEED=n` runs that one and tells what happened if it fails.
+
+mod broker;
+mod check;
+mod clients;
+mod gateway;
+mod publisher;
+mod revoker;
+mod rng;
+mod scenario;
+mod slots;
+mod store;
+mod workers;
+mod world;
+
+use scenario::{Fault, Plant, Scenario};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
+use world::World;
+
+type Happened = BTreeMap<&'static str, u32>;
+
+/// One run; `Err` is what went wrong.
+fn run(scenario: Scenario, trace: bool) -> (Result<Happened, String>, String) {
+    let mut world = World::new(scenario, trace);
+    let panicked = catch_unwind(AssertUnwindSafe(|| world.run())).err();
+    let lines = world.lines();
+    match (panicked, world.check.violation) {
+        (Some(panic), _) => {
+            let why = panic.downcast_ref::<String>().cloned();
+            (Err(why.unwrap_or_else(|| "the engine panicked".into())), lines)
+        }
+        (None, Some(violation)) => (Err(violation), lines),
+        (None, None) => (Ok(world.happened), lines),
+    }
+}
+
+/// Takes away what is not needed for the failure: troubles first, then tasks.
+fn shrink(mut scenario: Scenario) -> Scenario {
+    let fails = |scenario: &Scenario| run(scenario.clone(), false).0.is_err();
+    for fault in Fault::ALL {
+        let less = Scenario { faults: scenario.faults & !(1 << fault as u32), ..scenario.clone() };
+        if less.faults != scenario.faults && fails(&less) {
+            scenario = less;
+        }
+    }
+    for tasks in 1..scenario.tasks {
+        let less = Scenario { tasks, ..scenario.clone() };
+        if fails(&less) {
+            return less;
+        }
+    }
+    scenario
+}
+
+fn report(scenario: Scenario) -> String {
+    let seed = scenario.seed;
+    let first = run(scenario.clone(), false).0.err().unwrap_or_default();
+    let small = shrink(scenario);
+    let (result, lines) = run(small.clone(), true);
+    format!(
+        "seed {seed}: {first}\n\nthe smallest run of this seed that fails: {} tasks, {:?}\n{lines}  {}\n\n\
+         again: SIMULATION_SEED={seed} cargo test -p gateway-life --test simulation\n",
+        small.tasks,
+        small.troubles(),
+        result.err().unwrap_or_default(),
+    )
+}
+
+fn from_env(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|value| value.parse().ok())
+}
+
+/// Runs the seeds on all cores; what happened in them all, or the first that failed.
+fn nothing_is_lost(embedded: bool, seeds: u64) -> Happened {
+    if let Some(seed) = from_env("SIMULATION_SEED") {
+        let scenario = Scenario::new(seed, embedded, None);
+        return match run(scenario.clone(), false).0 {
+            Ok(happened) => happened,
+            Err(_) => panic!("{}", report(scenario)),
+        };
+    }
+    let seeds = from_env("SIMULATION_SEEDS").unwrap_or(seeds);
+    let (next, stop, all) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(Happened::new()));
+    let failed = Mutex::new(None);
+    let work = || {
+        let mut mine = Happened::new();
+        while !stop.load(Relaxed) {
+            let seed = next.fetch_add(1, Relaxed);
+            if seed >= seeds {
+                break;
+            }
+            let scenario = Scenario::new(seed, embedded, None);
+            match run(scenario.clone(), false).0 {
+                Ok(happened) => happened.into_iter().for_each(|(what, n)| *mine.entry(what).or_default() += n),
+                Err(_) => {
+                    stop.store(true, Relaxed);
+                    failed.lock().unwrap().get_or_insert(scenario);
+                }
+            }
+        }
+        let mut all = all.lock().unwrap();
+        mine.into_iter().for_each(|(what, n)| *all.entry(what).or_default() += n);
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    if let Some(scenario) = failed.into_inner().unwrap() {
+        panic!("{}", report(scenario));
+    }
+    all.into_inner().unwrap()
+}
+
+#[test]
+fn nothing_is_lost_between_store_broker_and_workers() {
+    let happened = nothing_is_lost(false, 2500);
+    println!("{happened:#?}");
+}
+
+#[test]
+fn nothing_is_lost_when_the_store_is_the_queue() {
+    let happened = nothing_is_lost(true, 1500);
+    println!("{happened:#?}");
+}
+
+/// How many seeds a planted bug may take.
+const BUDGET: u64 = 1500;
+
+/// After how many seeds a wrong driver is found.
+fn found(plant: Plant, embedded: bool) -> (u64, String) {
+    for seed in 0..BUDGET {
+        if let Err(violation) = run(Scenario::new(seed, embedded, Some(plant)), false).0 {
+            return (seed + 1, violation);
+        }
+    }
+    panic!("{plant:?} was not found in {BUDGET} seeds");
+}

@@ -1,0 +1,198 @@
+//! One connection, made again for ever.
+
+use super::tls::Target;
+use futures_util::future::BoxFuture;
+use rand::random;
+use std::{error::Error as _, sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+use tokio_postgres::{Client, Error};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// How long one attempt to connect may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a connection that was lost may be away before nobody waits for it any more.
+const GRACE: Duration = Duration::from_secs(1);
+/// The first pause between two attempts, doubled up to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(3);
+/// What each session is told. Somebody else's locks, or a process of ours that was stopped in the middle of a
+/// transaction, must not hold up the others; and a commit is durable, whatever the server's default is.
+const SETTINGS: &str = "
+    SET statement_timeout = '10s'; SET lock_timeout = '3s'; SET idle_in_transaction_session_timeout = '10s';
+    SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off;
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+
+/// A connection just made. Dropped, it is closed at once.
+pub(super) struct Opened {
+    pub(super) client: Client,
+    closed: CancellationToken,
+    retire: CancellationToken,
+    _close_when_dropped: DropGuard,
+}
+
+/// Connects and sets the session up, on the current runtime.
+pub(super) async fn connect(target: &Target) -> Result<Opened, String> {
+    let connecting = async {
+        let (client, connection) = target.config.connect(target.tls.clone()).await?;
+        let (closed, retire) = (CancellationToken::new(), CancellationToken::new());
+        let guard = retire.clone().drop_guard();
+        tokio::spawn({
+            let (closed, retire) = (closed.clone().drop_guard(), retire.clone());
+            async move {
+                tokio::select! {
+                    ended = connection => if let Err(error) = ended {
+                        tracing::debug!(error = explain(&error), "a connection to PostgreSQL ended");
+                    },
+                    () = retire.cancelled() => {}
+                }
+                drop(closed);
+            }
+        });
+        client.batch_execute(SETTINGS).await?;
+        Ok(Opened { client, closed, retire, _close_when_dropped: guard })
+    };
+    match timeout(CONNECT, connecting).await {
+        Ok(opened) => opened.map_err(|error: Error| explain(&error)),
+        Err(_) => Err(format!("no answer within {} s", CONNECT.as_secs())),
+    }
+}
+
+/// The error with its causes, in one line: the library's own text names the first alone.
+pub(super) fn explain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The statements that a connection is made for.
+pub(super) trait Statements: Sized + Send + Sync + 'static {
+    fn prepare(client: &Client) -> BoxFuture<'_, Result<Self, Error>>;
+}
+
+/// Declares a set of prepared statements.
+macro_rules! statements {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $sql:expr,)* }) => {
+        $(#[$doc])*
+        pub(super) struct $name { $(pub(super) $field: tokio_postgres::Statement,)* }
+
+        impl super::link::Statements for $name {
+            fn prepare(
+                client: &tokio_postgres::Client,
+            ) -> futures_util::future::BoxFuture<'_, Result<Self, tokio_postgres::Error>> {
+                Box::pin(async move { Ok(Self { $($field: client.prepare($sql).await?,)* }) })
+            }
+        }
+    };
+}
+pub(super) use statements;
+
+/// A connection in use.
+pub(super) struct Session<S> {
+    opened: Opened,
+    pub(super) statements: S,
+}
+
+impl<S> Session<S> {
+    pub(super) fn client(&self) -> &Client {
+        &self.opened.client
+    }
+
+    /// Closes it at once: what was asked of it last may never be answered.
+    pub(super) fn retire(&self) {
+        self.opened.retire.cancel();
+    }
+}
+
+enum State<S> {
+    Up(Arc<Session<S>>),
+    Down { since: Instant, why: Arc<str> },
+}
+
+/// Has a connection, or is making one.
+pub(super) struct Link<S>(watch::Receiver<State<S>>);
+
+impl<S> Clone for Link<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S: Statements> Link<S> {
+    /// Begins to connect, on the current runtime, until that ends.
+    pub(super) fn start(target: Arc<Target>) -> Self {
+        let (sender, state) = watch::channel(State::Down { since: Instant::now(), why: "connecting".into() });
+        tokio::spawn(keep(target, sender));
+        Self(state)
+    }
+
+    /// The connection. While one is being made it is waited for, for a second after the last was lost; then it is
+    /// said at once why there is none.
+    pub(super) async fn session(&self) -> Result<Arc<Session<S>>, Arc<str>> {
+        let mut state = self.0.clone();
+        loop {
+            let until = match &*state.borrow_and_update() {
+                State::Up(session) if !session.opened.closed.is_cancelled() => return Ok(session.clone()),
+                State::Up(_) => Instant::now() + GRACE,
+                State::Down { since, .. } => *since + GRACE,
+            };
+            if !matches!(timeout_at(until, state.changed()).await, Ok(Ok(()))) {
+                return match &*state.borrow() {
+                    State::Up(session) if !session.opened.closed.is_cancelled() => Ok(session.clone()),
+                    State::Up(_) => Err("the connection was lost".into()),
+                    State::Down { why, .. } => Err(why.clone()),
+                };
+            }
+        }
+    }
+
+    /// Why there is no connection.
+    pub(super) fn fault(&self) -> Option<Arc<str>> {
+        match &*self.0.borrow() {
+            State::Up(_) => None,
+            State::Down { why, .. } => Some(why.clone()),
+        }
+    }
+}
+
+async fn keep<S: Statements>(target: Arc<Target>, state: watch::Sender<State<S>>) {
+    let mut pause = FIRST_PAUSE;
+    let mut since = Instant::now();
+    loop {
+        match open(&target).await {
+            Ok(session) => {
+                pause = FIRST_PAUSE;
+                let closed = session.opened.closed.clone();
+                state.send_replace(State::Up(Arc::new(session)));
+                closed.cancelled().await;
+                since = Instant::now();
+                state.send_replace(State::Down { since, why: "the connection was lost".into() });
+            }
+            Err(why) => {
+                tracing::debug!(why, "PostgreSQL cannot be reached; it is tried again");
+                state.send_replace(State::Down { since, why: why.into() });
+            }
+        }
+        // Spread, so that many gateways do not come back at the same moment.
+        sleep(pause.mul_f64(0.5 + random::<f64>() / 2.0)).await;
+        pause = (pause * 2).min(LAST_PAUSE);
+    }
+}
+
+async fn open<S: Statements>(target: &Target) -> Result<Session<S>, String> {
+    let opened = connect(target).await?;
+    match timeout(CONNECT, S::prepare(&opened.client)).await {
+        Ok(Ok(statements)) => Ok(Session { opened, statements }),
+        Ok(Err(error)) => Err(explain(&error)),
+        Err(_) => Err(format!("no answer within {} s", CONNECT.as_secs())),
+    }
+}

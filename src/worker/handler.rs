@@ -1,0 +1,222 @@
+//! Tasks done by Rust code instead of a program.
+
+use crate::{Ending, Event, Job, progress::Progress};
+use gateway_outside::Client;
+use serde_json::{Value, value::to_raw_value};
+use std::{fmt, future::Future, path::Path, pin::Pin, sync::Arc};
+use tokio::{join, sync::mpsc, time::Instant};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use uuid::Uuid;
+
+/// Does tasks. Every `Fn(HandlerTask, HandlerProgress)` that gives such a future is one.
+///
+/// It runs on the worker's runtime, several tasks at once, so it may not block; what computes for long belongs into
+/// `tokio::task::spawn_blocking`. A task that is cancelled, or takes too long, is dropped where it waits. A panic is a
+/// failure of that task alone.
+///
+/// ```
+/// use gateway_worker::{DynHandler, Failure, HandlerProgress, HandlerTask};
+/// use serde_json::{Value, json};
+///
+/// async fn count(task: HandlerTask, progress: HandlerProgress) -> Result<Value, Failure> {
+///     let text = task.argument["service"]["misc"]["text"].as_str();
+///     let text = text.ok_or_else(|| Failure::new("MissingParameterError", "give text"))?;
+///     progress.tell(50.0);
+///     Ok(json!({ "words": text.split_whitespace().count() }))
+/// }
+/// let handler = DynHandler::new(count);
+/// ```
+pub trait Handler: Send + Sync + 'static {
+    /// Does one task; gives its result.
+    fn handle(
+        &self,
+        task: HandlerTask,
+        progress: HandlerProgress,
+    ) -> impl Future<Output = Result<Value, Failure>> + Send;
+}
+
+impl<F, R> Handler for F
+where
+    F: Fn(HandlerTask, HandlerProgress) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Value, Failure>> + Send,
+{
+    async fn handle(&self, task: HandlerTask, progress: HandlerProgress) -> Result<Value, Failure> {
+        self(task, progress).await
+    }
+}
+
+/// A task, as a handler sees it.
+#[derive(Debug, Clone)]
+pub struct HandlerTask {
+    /// The task's id.
+    pub id: Uuid,
+    /// The service's name.
+    pub service: String,
+    /// Which attempt this is: 1 and up.
+    pub attempt: u32,
+    /// The task's argument, whole.
+    pub argument: Value,
+    /// Where the document is.
+    pub document_url: Option<String>,
+    client: Client,
+}
+
+impl HandlerTask {
+    /// Fetches the document into a file; at most `max_bytes`. Only from where the policy lets us.
+    ///
+    /// # Errors
+    /// `MissingParameterError` if the task has none, else `DownloadError`.
+    pub async fn document(&self, to: &Path, max_bytes: u64) -> Result<(), Failure> {
+        let missing = || Failure::new("MissingParameterError", "the task has no document: give doc_url");
+        let url = self.document_url.as_ref().ok_or_else(missing)?;
+        // The task's own time limit ends a download, too.
+        let deadline = Instant::now() + crate::runner::FOR_EVER;
+        let fetched = self.client.download(url, to, max_bytes, deadline, |_, _| ()).await;
+        fetched.map(drop).map_err(|fault| Failure::new("DownloadError", fault.to_string()))
+    }
+}
+
+/// Tells how far a task is.
+#[derive(Clone)]
+pub struct HandlerProgress(Arc<Progress>);
+
+impl HandlerProgress {
+    /// It is so far, in per cent: 0 to 100. Less than before changes nothing; never waits, and is passed on at most five
+    /// times a second.
+    pub fn tell(&self, done: f64) {
+        self.0.rise(done);
+    }
+}
+
+impl fmt::Debug for HandlerProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandlerProgress").finish_non_exhaustive()
+    }
+}
+
+/// Why a task did not work: an exception, as its owner sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The exception's class, by which it has its code.
+    pub class: String,
+    /// What happened and, if you know, what would help.
+    pub message: String,
+}
+
+impl Failure {
+    /// An exception of this class.
+    pub fn new(class: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { class: class.into(), message: message.into() }
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    /// A `RuntimeError` with the error's words, and those of its causes.
+    fn from(error: E) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            message.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        Self::new("RuntimeError", message)
+    }
+}
+
+type Handling = Pin<Box<dyn Future<Output = Result<Value, Failure>> + Send>>;
+
+/// Any handler. Clones are the same one.
+#[derive(Clone)]
+pub struct DynHandler(Arc<dyn Fn(HandlerTask, HandlerProgress) -> Handling + Send + Sync>);
+
+impl DynHandler {
+    /// This one.
+    pub fn new(handler: impl Handler) -> Self {
+        let handler = Arc::new(handler);
+        Self(Arc::new(move |task, progress| {
+            let handler = handler.clone();
+            Box::pin(async move { handler.handle(task, progress).await })
+        }))
+    }
+
+    /// Does a job, telling `events` how far it is. Dropped, the handler is dropped.
+    pub(crate) async fn call(&self, job: &Job, client: &Client, events: &mpsc::Sender<Event>) -> Ending {
+        let progress = Arc::new(Progress::new(None));
+        let task = HandlerTask {
+            id: job.id,
+            service: job.service.clone(),
+            attempt: job.attempt,
+            argument: job.argument.clone(),
+            document_url: job.document_url.clone(),
+            client: client.clone(),
+        };
+        // A task of its own, so that a panic ends nothing else.
+        let handling = AbortOnDropHandle::new(tokio::spawn((self.0)(task, HandlerProgress(progress.clone()))));
+        let finished = CancellationToken::new();
+        let handled = async {
+            let handled = handling.await;
+            finished.cancel();
+            handled
+        };
+        let (handled, ()) = join!(handled, progress.forward(events, &finished));
+        match handled {
+            Ok(Ok(value)) => match to_raw_value(&value) {
+                Ok(result) => Ending::Success(result),
+                Err(error) => failure(Failure::from(error)),
+            },
+            Ok(Err(fault)) => failure(fault),
+            Err(_) => failure(Failure::new("RuntimeError", "the worker's code panicked; its log says where")),
+        }
+    }
+}
+
+fn failure(Failure { class, message }: Failure) -> Ending {
+    Ending::Failure { class: class.into(), message }
+}
+
+impl fmt::Debug for DynHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynHandler").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gateway_outside::{Limits, Policy};
+    use serde_json::json;
+
+    async fn call(handler: impl Handler) -> (Ending, Vec<Event>) {
+        let client = Client::new(Policy::default(), Limits::default()).unwrap();
+        let (events, mut received) = mpsc::channel(10);
+        let job = Job::new(Uuid::nil(), "s", 1, json!({"a": 1}));
+        let ending = DynHandler::new(handler).call(&job, &client, &events).await;
+        drop(events);
+        let mut heard = Vec::new();
+        while let Some(event) = received.recv().await {
+            heard.push(event);
+        }
+        (ending, heard)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn results_failures_and_panics() {
+        let works = |task: HandlerTask, progress: HandlerProgress| async move {
+            progress.tell(40.0);
+            progress.tell(f64::NAN);
+            Ok(task.argument)
+        };
+        let (ending, events) = call(works).await;
+        assert!(matches!(ending, Ending::Success(result) if result.get() == r#"{"a":1}"#));
+        assert_eq!(events, [Event::Progress { done: 40.0 }]);
+        let fails = |_, _| async { Err(std::io::Error::other("why").into()) };
+        let (ending, _) = call(fails).await;
+        assert!(matches!(ending, Ending::Failure { class, message } if class == "RuntimeError" && message == "why"));
+        let panics = |task: HandlerTask, _| async move {
+            assert!(task.id != Uuid::nil(), "told by the test");
+            Ok(Value::Null)
+        };
+        let (ending, _) = call(panics).await;
+        assert!(matches!(ending, Ending::Failure { message, .. } if message.contains("panicked")));
+    }
+}
