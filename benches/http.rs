@@ -1,7 +1,7 @@
 //! Requests a second over HTTP: bare hyper, status, and durable submissions, in one run.
 //!
 //! ```text
-//! cargo bench --bench http              # three seconds a cell
+//! cargo bench --bench http              # two seconds a measurement
 //! cargo bench --bench http -- 10        # ten
 //! ```
 //!
@@ -31,11 +31,13 @@ type Fallible<T> = Result<T, Box<dyn Error>>;
 
 /// How many clients ask at once.
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 128];
-/// Before each cell, unmeasured.
-const WARM_UP: Duration = Duration::from_millis(500);
+/// Before each measurement.
+const WARM_UP: Duration = Duration::from_millis(300);
+/// Each cell is measured so often, in turn with the others; the best counts, because noise only takes away.
+const ROUNDS: usize = 3;
 
 const METHOD: &str = "\
-Closed loop: each connection sends its next request when the answer is there. The clients (one thread), the server
+Best of three rounds, in which the three servers take turns. Closed loop: each connection sends its next request when the answer is there. The clients (one thread), the server
 (one thread a core) and the store's threads share the machine, so a rate is what is left for the server beside its
 clients. `bare hyper` is hyper and nothing else in the same layout, with the same body as `status`. `annotate` is a
 form with a URL and a token; each 200 stands for a row that is on the disk (SQLite, WAL, synchronous=FULL). Its tasks
@@ -47,33 +49,40 @@ fn main() -> Fallible<()> {
     if !arguments.iter().any(|argument| argument == "--bench") {
         return Ok(());
     }
-    let seconds = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(3);
+    let seconds = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(2);
     let duration = Duration::from_secs(seconds);
 
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let under_test = UnderTest::start(directory.path())?;
     let (bare_address, _stop) = bare(under_test.status_body()?.leak())?;
+    let asked: [(SocketAddr, &[u8]); 3] = [
+        (bare_address, &under_test.status),
+        (under_test.address, &under_test.status),
+        (under_test.address, &under_test.annotate),
+    ];
 
     let cores = std::thread::available_parallelism()?;
-    println!("\n{cores} cores, {seconds} s a cell; one fdatasync takes {:?}\n", fdatasync(directory.path())?);
+    let sync = fdatasync(directory.path())?;
+    println!("\n{cores} cores, {seconds} s a measurement; to append and fdatasync 4 KiB takes {sync:?}\n");
     println!(
-        "| connections | bare hyper /s | status /s | of bare | annotate /s | status p50 / p99 | annotate p50 / p99 |"
+        "| connections | bare hyper /s | status /s | of bare | annotate /s | status p50, p99 | annotate p50, p99 |"
     );
     println!("|---:|---:|---:|---:|---:|---:|---:|");
     let mut accepted = 0;
     for connections in CONNECTIONS {
-        let cell = |address: SocketAddr, request: &[u8]| -> Fallible<Report> {
-            run(address, connections, WARM_UP, fixed(request.to_vec()))?;
-            let report = run(address, connections, duration, fixed(request.to_vec()))?;
-            match &report.first_error {
-                Some(error) => Err(format!("{} requests failed, the first by {error}", report.errors).into()),
-                None => Ok(report),
+        let mut best: [Report; 3] = Default::default();
+        for _ in 0..ROUNDS {
+            for ((address, request), best) in asked.iter().zip(&mut best) {
+                let report = measure(*address, connections, duration, request)?;
+                if std::ptr::eq(*request, &*under_test.annotate) {
+                    accepted += report.requests;
+                }
+                if report.per_second > best.per_second {
+                    *best = report;
+                }
             }
-        };
-        let bare = cell(bare_address, &under_test.status)?;
-        let status = cell(under_test.address, &under_test.status)?;
-        let annotate = cell(under_test.address, &under_test.annotate)?;
-        accepted += annotate.requests;
+        }
+        let [bare, status, annotate] = best;
         println!(
             "| {connections} | {:.0} | {:.0} | {:.2} | {:.0} | {} | {} |",
             bare.per_second,
@@ -92,9 +101,19 @@ fn main() -> Fallible<()> {
     under_test.stop()
 }
 
+/// One measurement, warmed up. An answer that is no success spoils it.
+fn measure(address: SocketAddr, connections: usize, duration: Duration, request: &[u8]) -> Fallible<Report> {
+    run(address, connections, WARM_UP, fixed(request.to_vec()))?;
+    let report = run(address, connections, duration, fixed(request.to_vec()))?;
+    match &report.first_error {
+        Some(error) => Err(format!("{} requests failed, the first by {error}", report.errors).into()),
+        None => Ok(report),
+    }
+}
+
 fn latency(report: &Report) -> String {
     let show = |duration: Duration| format!("{:.2}", duration.as_secs_f64() * 1000.0);
-    format!("{} / {} ms", show(report.p50), show(report.p99))
+    format!("{}, {} ms", show(report.p50), show(report.p99))
 }
 
 /// How long the disk takes to keep 4 KiB: the middle of a hundred.

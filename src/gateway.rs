@@ -8,7 +8,7 @@ use crate::{
     plan::Plan,
     setup::{self, StartError},
     stack::{GatewayLayer, Materials, Nothing, Stack},
-    store::{Keep, Sqlite, Store},
+    store::{Keep, LeaseTimes, Postgres, Sqlite, Store},
 };
 use arc_swap::ArcSwap;
 use gateway_config::{BrokerUrl, Config, StoreUrl};
@@ -30,11 +30,14 @@ pub struct Options {
     /// program `service-gateway` answers. A host that mounts the gateway and runs programs with the embedded broker
     /// calls [`guard_main`](crate::guard_main) at the beginning of its own `main`, or names the program here.
     pub guard: GuardCommand,
+    /// Where several gateways share a PostgreSQL: how long one that gives no sign keeps its messages. The same for all.
+    /// Default: 20 s.
+    pub lease: LeaseTimes,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { guard: GuardCommand::this_binary() }
+        Self { guard: GuardCommand::this_binary(), lease: LeaseTimes::default() }
     }
 }
 
@@ -49,6 +52,7 @@ pub struct Gateway {
 struct Core {
     installation: Installation,
     broker: Arc<dyn Broker>,
+    mailbox: engine::Mailbox,
     failed: watch::Receiver<Option<Arc<str>>>,
     draining: CancellationToken,
     shutdown: CancellationToken,
@@ -67,14 +71,16 @@ impl Gateway {
     /// A broker that is away is no error: it is tried again for ever, and [`Gateway::readiness`] says so.
     pub async fn start(config: &Config, options: Options) -> Result<Self, StartError> {
         let config = config.clone().completed();
-        let store = open_store(&config).await?;
+        let store = open_store(&config, options.lease).await?;
         let plan = Arc::new(ArcSwap::from_pointee(Plan::new(&config, store.installation())));
         let policy = locate::policy(&config)?;
         let recorder = setup::recorder(&plan.load());
         let (mailbox, letters) = engine::mailbox();
         let shutdown = CancellationToken::new();
         let (failed_sender, failed) = watch::channel(None);
-        let cache = Arc::<Cache>::default();
+        let keep = keep(&config);
+        let shared = store.sharing().is_some();
+        let cache = Arc::new(if shared { Cache::shared(keep.results) } else { Cache::default() });
         let view = Arc::new(View::new(plan.clone()));
 
         let (started, starting) = oneshot::channel();
@@ -93,11 +99,11 @@ impl Gateway {
                 broker,
                 cache: cache.clone(),
                 view: view.clone(),
-                limits: limits(&config),
+                limits: limits(&config, shared),
                 failed: failed_sender,
                 shutdown: shutdown.clone(),
             };
-            let background = Background { start, keep: keep(&config), started };
+            let background = Background { start, keep, lease: options.lease, started };
             background.spawn(letters, parts)?
         };
         let broker = starting.await.map_err(|_| StartError::Thread)??;
@@ -106,7 +112,7 @@ impl Gateway {
         let desk = Arc::new(Desk {
             store,
             broker: broker.clone(),
-            mailbox,
+            mailbox: mailbox.clone(),
             cache,
             view,
             plan: plan.clone(),
@@ -129,6 +135,7 @@ impl Gateway {
         let core = Core {
             installation: Installation(desk),
             broker,
+            mailbox,
             failed,
             draining,
             thread: Mutex::new(Some(thread)),
@@ -173,6 +180,8 @@ impl Gateway {
     /// Hands running tasks back to the store, writes what is left to write, and ends the gateway's thread.
     pub async fn stop(&self) {
         self.drain();
+        // What is not sent by now is left to the next process, or to another gateway.
+        let _ = self.core.mailbox.hold().await;
         self.core.broker.close().await;
         self.core.shutdown.cancel();
         let thread = self.core.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
@@ -187,6 +196,7 @@ impl Gateway {
 struct Background {
     start: StartBroker,
     keep: Keep,
+    lease: LeaseTimes,
     started: oneshot::Sender<Result<Arc<dyn Broker>, StartError>>,
 }
 
@@ -196,7 +206,7 @@ impl Background {
         letters: engine::Letters,
         parts: impl FnOnce(Arc<dyn Broker>) -> engine::Parts,
     ) -> Result<JoinHandle<()>, StartError> {
-        let Self { start, keep, started } = self;
+        let Self { start, keep, lease, started } = self;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
         let (store, mailbox) = (start.store.clone(), start.mailbox.clone());
@@ -210,6 +220,10 @@ impl Background {
             let engine = tokio::spawn(engine::drive(parts, letters));
             match broker.begin().await {
                 Ok(()) => {
+                    if let Some(sharing) = store.sharing() {
+                        let (broker, mailbox, shutdown) = (broker.clone(), mailbox.clone(), shutdown.clone());
+                        tokio::spawn(engine::keep_lease(sharing, broker, mailbox, lease.renew, shutdown));
+                    }
                     tokio::spawn(engine::sweep(store, broker.clone(), mailbox, keep, shutdown));
                     // Nobody waits any more if the host gave up starting.
                     let _ = started.send(Ok(broker));
@@ -230,20 +244,21 @@ impl Background {
     }
 }
 
-async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
+async fn open_store(config: &Config, lease: LeaseTimes) -> Result<Arc<dyn Store>, StartError> {
     let file = match &config.store.url {
         StoreUrl::Sqlite(file) => Some(file.clone()),
         StoreUrl::SqliteMemory => None,
-        StoreUrl::Postgres(_) => return Err(StartError::Unsupported("store.url = \"postgres://…\"")),
+        StoreUrl::Postgres(url) => return Ok(Arc::new(Postgres::open(url.expose(), lease, engine::now()).await?)),
     };
     let open = move || Sqlite::open(file.as_deref(), engine::now());
     let store = tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Thread)??;
     Ok(Arc::new(store))
 }
 
-fn limits(config: &Config) -> Limits {
+fn limits(config: &Config, shared: bool) -> Limits {
     Limits {
         outbox_depth: config.broker.outbox_depth as usize,
+        shared,
         store_is_queue: config.broker.url == BrokerUrl::Embedded,
         ..Limits::default()
     }

@@ -1,7 +1,7 @@
 //! The configuration as the running gateway uses it: services by name, each with what its tasks need.
 
 use gateway_celery::{Call, Protocol};
-use gateway_config::{Config, Service};
+use gateway_config::{Config, ResultBackend, Service};
 use gateway_contract::Service as LayerService;
 use gateway_life::Millis;
 use gateway_worker::Program;
@@ -41,6 +41,9 @@ pub struct Plan {
     origin: String,
     /// The queue that takes the results.
     pub reply_queue: String,
+    /// What tasks carry as `reply_to`: workers of the rpc backend send their results there. The other backends' clients
+    /// send an id of theirs that no worker looks at; so do we.
+    reply_to: String,
     /// Celery's message protocol.
     pub protocol: Protocol,
 }
@@ -73,8 +76,12 @@ impl Plan {
             "" => format!("service-gateway.replies.{installation}"),
             name => name.to_owned(),
         };
+        let reply_to = match config.broker.result_backend {
+            ResultBackend::Rpc => reply_queue.clone(),
+            ResultBackend::Amqp | ResultBackend::Redis(_) => installation.to_string(),
+        };
         let protocol = if config.broker.task_protocol == 1 { Protocol::One } else { Protocol::Two };
-        Self { services, by_name, app: config.broker.app.clone(), origin: origin(), reply_queue, protocol }
+        Self { services, by_name, app: config.broker.app.clone(), origin: origin(), reply_queue, reply_to, protocol }
     }
 
     /// The service of that name.
@@ -91,14 +98,15 @@ impl Plan {
     pub fn call(&self, service: &ServicePlan, id: Uuid, run_limit: Option<Millis>) -> Call {
         let name = format!("{}.{}", self.app, service.task_name());
         let queue = service.config.queue.as_str();
-        let call = Call::new(id, name, queue, self.reply_queue.as_str(), self.origin.as_str());
+        let call = Call::new(id, name, queue, self.reply_to.as_str(), self.origin.as_str());
         // In whole seconds, and not below one: Celery's worker stops a run that takes longer.
         let seconds = run_limit.map(|limit| u32::try_from(limit.max(1_000) / 1_000).unwrap_or(u32::MAX));
         Call { time_limit: (seconds, None), ..call }
     }
 }
 
-fn program(worker: &gateway_config::Worker) -> Program {
+/// A service's program as it is configured.
+pub(crate) fn program(worker: &gateway_config::Worker) -> Program {
     Program {
         progress: worker.progress.as_ref().map(|pattern| pattern.regex().clone()),
         timeout: worker.timeout,

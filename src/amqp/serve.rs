@@ -223,7 +223,7 @@ impl WorkerClient {
     /// Closes for all clones: takes no more tasks, waits up to `grace` for what is still to be confirmed or told, then
     /// closes the connections. What has no receipt by then goes back to the broker.
     pub async fn close(&self, grace: Duration) {
-        self.0.prefetch.iter().for_each(|wanted| drop(wanted.send_replace(0)));
+        (0..self.0.prefetch.len()).for_each(|queue| self.prefetch(queue, 0));
         self.0.until.send_replace(Instant::now() + grace);
         self.0.stop.cancel();
         self.0.publishing.wait().await;

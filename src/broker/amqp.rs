@@ -1,5 +1,6 @@
 //! RabbitMQ and Celery workers: the engine's publications out, the workers' reports in.
 
+mod bound;
 mod dead;
 mod hear;
 mod revoke;
@@ -15,9 +16,10 @@ use crate::{
 use arc_swap::ArcSwap;
 use gateway_amqp::{Address, Client, ControlError, Inbox, Kind, QueueSpec, QueueState, Settings};
 use gateway_celery::Field;
-use gateway_config::{Argument, Config, QueueType, Service};
+use gateway_config::{Argument, Config, QueueType, ResultBackend, Service};
 use gateway_contract::{BoxFuture, Part};
 use gateway_life::{Delivery, Millis, Publish, Task, Waiting};
+use bound::Bound;
 use revoke::Revoker;
 use std::{
     collections::BTreeSet,
@@ -51,6 +53,7 @@ struct Start {
     inbox: Inbox,
     publications: mpsc::Receiver<Publish>,
     revokes: revoke::Orders,
+    releases: Option<mpsc::Receiver<Uuid>>,
 }
 
 struct Shared {
@@ -61,6 +64,8 @@ struct Shared {
     lease: Option<Lease>,
     cache: Arc<Cache>,
     mailbox: Mailbox,
+    /// Where workers send each task's results to a queue of its own.
+    bound: Option<Bound>,
     /// A worker sends results that die with the broker.
     fleeting: AtomicBool,
     closing: CancellationToken,
@@ -87,6 +92,7 @@ impl Amqp {
         };
         let (client, inbox) = Client::start(settings);
         let (revoker, revokes) = revoke::revoker();
+        let (bound, releases) = (config.broker.result_backend == ResultBackend::Amqp).then(bound::bound).unzip();
         let (publications, receiver) = mpsc::channel(PUBLICATIONS);
         let shared = Shared {
             client,
@@ -95,6 +101,7 @@ impl Amqp {
             store,
             cache,
             mailbox,
+            bound,
             fleeting: AtomicBool::new(false),
             closing: CancellationToken::new(),
             tracker: TaskTracker::new(),
@@ -103,7 +110,7 @@ impl Amqp {
             shared: Arc::new(shared),
             publications,
             revoker,
-            start: Mutex::new(Some(Start { inbox, publications: receiver, revokes })),
+            start: Mutex::new(Some(Start { inbox, publications: receiver, revokes, releases })),
         })
     }
 }
@@ -115,7 +122,7 @@ fn dead_letters(config: &Config) -> Vec<String> {
 }
 
 /// A service's queue, declared as configured.
-fn queue(service: &Service) -> QueueSpec {
+pub(crate) fn queue(service: &Service) -> QueueSpec {
     let field = |argument: &Argument| match argument {
         Argument::Text(text) => Field::Text(text.clone()),
         Argument::Flag(flag) => Field::Bool(*flag),
@@ -138,7 +145,7 @@ impl Broker for Amqp {
         let start = self.start.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (shared, revoker) = (self.shared.clone(), self.revoker.clone());
         Box::pin(async move {
-            let Some(Start { inbox, publications, revokes }) = start else { return Ok(()) };
+            let Some(Start { inbox, publications, revokes, releases }) = start else { return Ok(()) };
             for waiting in shared.store.outbox().await? {
                 // It may have been published just before the last process ended.
                 let waiting = Waiting { attempts: waiting.attempts + 1, ..waiting };
@@ -166,6 +173,9 @@ impl Broker for Amqp {
             shared.tracker.spawn(send::outcomes(shared.clone(), outcomes));
             spawn("connections", Box::pin(send::connections(shared.clone(), revoker.clone())));
             spawn("deliveries", Box::pin(hear::deliveries(shared.clone(), deliveries)));
+            if let Some(releases) = releases {
+                spawn("releases", Box::pin(bound::releases(shared.clone(), releases)));
+            }
             spawn("dead letters", Box::pin(dead::letters(shared.clone(), dead_letters)));
             spawn("events", Box::pin(hear::events(shared.clone(), events, revoker)));
             spawn("revokes", Box::pin(revoke::run(shared.clone(), revokes)));
@@ -186,6 +196,12 @@ impl Broker for Amqp {
 
     fn revoke(&self, id: Uuid, service: &Arc<str>) {
         self.revoker.revoke(id, service);
+    }
+
+    fn ended(&self, task: &Task) {
+        if let Some(bound) = &self.shared.bound {
+            bound.ended(task);
+        }
     }
 
     fn workers(&self, service: &str) -> BoxFuture<Option<u32>> {

@@ -35,6 +35,8 @@ pub trait Broker: Send + Sync + 'static {
     fn due(&self, service: &Arc<str>, at: Millis);
     /// Tells the workers to drop or stop a task.
     fn revoke(&self, id: Uuid, service: &Arc<str>);
+    /// A change was written that leaves this task ended: ended just now, replaced by a worker's own end, or forgotten.
+    fn ended(&self, _: &Task) {}
     /// How many workers serve it; `None` when nobody can be asked.
     fn workers(&self, service: &str) -> BoxFuture<Option<u32>>;
     /// May a task that was never started still wait its turn? `false` if there is no queue that it could wait in; also

@@ -3,7 +3,7 @@
 //! | concept | file |
 //! |---|---|
 //! | a task as it arrives, of either protocol, and put back for later | [`mod@request`] |
-//! | what the worker reports of it | [`reply`] |
+//! | what the worker reports of it | [`mod@reply`] |
 //! | what the worker tells everybody of itself and its tasks | [`tell`] |
 //! | commands it obeys and questions it answers | [`inbox`] |
 //!
@@ -30,5 +30,5 @@ pub mod tell;
 
 pub use inbox::{Command, Neighbour, hello};
 pub use reply::{raised, reply};
-pub use request::{Request, Unreadable};
+pub use request::{Request, Unreadable, again, iso};
 pub use tell::{Teller, task_events, worker_event};

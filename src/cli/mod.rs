@@ -10,6 +10,7 @@ mod import;
 mod logs;
 mod serve;
 mod token;
+mod worker;
 
 use clap::{Parser, Subcommand};
 use gateway_config::Loaded;
@@ -27,6 +28,8 @@ struct Arguments {
 enum Command {
     /// Run the gateway
     Serve(serve::Serve),
+    /// Run workers for services that have a program
+    Worker(worker::Worker),
     /// Say every fault in the configuration
     Check(check::Check),
     /// Print a signed token for testing
@@ -70,6 +73,7 @@ impl ConfigFile {
 pub fn run() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(serve) => serve.run(),
+        Command::Worker(worker) => worker.run(),
         Command::Check(check) => check.run(),
         Command::Token(token) => token.run(),
         Command::Demo(demo) => demo.run(),

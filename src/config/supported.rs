@@ -2,7 +2,7 @@
 //!
 //! **This list only shrinks**: whoever implements an entry deletes its lines, and the rest of the crate stays as it is.
 
-use crate::{Algorithm, Config, Files, Mode, ResultBackend, Scaling, Service, ServiceScaling, StoreUrl, schema::join};
+use crate::{Algorithm, Config, Files, Mode, ResultBackend, Scaling, Service, ServiceScaling, schema::join};
 
 /// What happens to a configuration that asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,16 +25,6 @@ pub(crate) struct NotYet {
 
 /// The list.
 pub(crate) const NOT_YET: &[NotYet] = &[
-    NotYet {
-        what: "PostgreSQL is not available in this version: use sqlite:FILE",
-        answer: Answer::Refused,
-        asked: |config| when(matches!(config.store.url, StoreUrl::Postgres(_)), "store.url"),
-    },
-    NotYet {
-        what: "the amqp result backend is not available in this version: use rpc",
-        answer: Answer::Refused,
-        asked: |config| when(config.broker.result_backend == ResultBackend::Amqp, "broker.result_backend"),
-    },
     NotYet {
         what: "the redis result backend is not available in this version: use rpc",
         answer: Answer::Refused,
@@ -61,11 +51,6 @@ pub(crate) const NOT_YET: &[NotYet] = &[
         what: "the workflow service is not available in this version",
         answer: Answer::Refused,
         asked: |config| when(config.services.contains_key("simple_workflow"), "services.simple_workflow"),
-    },
-    NotYet {
-        what: "dead letters are not read in this version: leave it empty",
-        answer: Answer::Refused,
-        asked: |config| services(config, "dead_letter_queue", |service| !service.dead_letter_queue.is_empty()),
     },
     NotYet {
         what: "temporary files are not available in this version: the setting has no effect",

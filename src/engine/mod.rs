@@ -233,7 +233,12 @@ impl Driver {
                 for written in written {
                     match written {
                         Written::Accepted(task) | Written::Claimed(task, _) => self.show(task),
-                        Written::Applied(task, change) if change.changed => self.show(task),
+                        Written::Applied(task, change) if change.changed => {
+                            self.show(task);
+                            if task.state.is_end() {
+                                self.parts.broker.ended(task);
+                            }
+                        }
                         _ => {}
                     }
                 }

@@ -9,6 +9,7 @@ use crate::{Change, Delivery, Fact, Millis, Raised, Report, Source, State, Task}
 pub fn apply(task: &mut Task, fact: &Fact, now: Millis) -> Change {
     let mut change = match fact {
         Fact::Sent { attempts } => sent(task, *attempts, now),
+        Fact::Tried { attempts } => tried(task, *attempts),
         Fact::Claimed => claimed(task, now),
         Fact::Requeued { due, why } => requeued(task, *due, why, now),
         Fact::Heard(report) => heard(task, report, now),
@@ -40,6 +41,15 @@ fn sent(task: &mut Task, attempts: u32, now: Millis) -> Change {
     // It was on its way when it was cancelled: whoever gets it has to be told.
     let revoke = task.state == State::Revoked;
     Change { changed: true, revoke, ..SETTLED }
+}
+
+fn tried(task: &mut Task, attempts: u32) -> Change {
+    // Settled meanwhile, it will not be published.
+    if task.delivery == Delivery::Settled || attempts <= task.attempts {
+        return Change::default();
+    }
+    task.attempts = attempts;
+    Change { changed: true, ..Change::default() }
 }
 
 fn claimed(task: &mut Task, now: Millis) -> Change {
@@ -137,6 +147,11 @@ fn heard(task: &mut Task, report: &Report, now: Millis) -> Change {
     // Whoever speaks of a task has it, so the broker delivered it; a slot is ours and may have to begin again.
     let settled = report.source != Source::Slot || report.state.is_end();
     let delivered = Change { settled, ..Change::default() };
+    if settled && task.delivery == Delivery::Owned && report.source != Source::Slot {
+        // Before the confirm, or instead of it: what was heard proves as much.
+        task.attempts = task.attempts.max(1);
+        task.sent.get_or_insert(now);
+    }
     if task.state.is_end() {
         return heard_after_end(task, report, now, delivered);
     }

@@ -1,8 +1,8 @@
 //! Decides what to write, publish, acknowledge, revoke and answer.
 
 use crate::{
-    Accept, CommitFault, Fact, Millis, State, Task, Write, Written,
-    outbox::{Fate, Outbox, Waiting},
+    Accept, CommitFault, Fact, Millis, Source, State, Task, Write, Written,
+    outbox::{Fate, Next, Outbox, Waiting},
     reload::Reload,
 };
 use bytes::Bytes;
@@ -154,8 +154,10 @@ pub(crate) enum Origin<C, R> {
     Cancel(Option<C>),
     Claim(C),
     Heard(Vec<R>),
-    /// The fate of a publication, which nobody would tell again.
-    Landed(Uuid, Fact),
+    /// What nobody would tell again: the fate of a publication, the end of a run that nobody waits for.
+    Own(Uuid, Fact),
+    /// An attempt that has to be known before it is made.
+    Tried(Uuid, u32),
 }
 
 /// A commit under way.
@@ -255,8 +257,16 @@ impl<C, R> Engine<C, R> {
             return;
         }
         if let (false, Some(term)) = (self.limits.store_is_queue, self.reload.term()) {
-            while let Some((message, attempt)) = self.outbox.next() {
-                effects.push(Effect::Publish(Publish { message, attempt, term }));
+            while let Some(next) = self.outbox.next() {
+                match next {
+                    Next::Publish(message, attempt) => {
+                        effects.push(Effect::Publish(Publish { message, attempt, term }));
+                    }
+                    Next::Record(id, attempts) => {
+                        let write = Write::Apply { id, service: None, fact: Fact::Tried { attempts } };
+                        self.queue(write, Origin::Tried(id, attempts));
+                    }
+                }
             }
         }
         if self.committing.is_some() {
@@ -333,7 +343,11 @@ impl<C, R> Engine<C, R> {
             // Whatever comes between two reports of progress keeps its place between them.
             self.progress.remove(&id);
         }
-        self.queued.push((Write::Apply { id, service: None, fact }, Origin::Heard(receipt.into_iter().collect())));
+        let origin = match receipt {
+            None if is_told_once(&fact) => Origin::Own(id, fact.clone()),
+            receipt => Origin::Heard(receipt.into_iter().collect()),
+        };
+        self.queued.push((Write::Apply { id, service: None, fact }, origin));
         if is_progress && self.queued.len() < self.limits.batch {
             self.lazy_due.get_or_insert(now + self.limits.lazy);
         } else {
@@ -349,13 +363,13 @@ impl<C, R> Engine<C, R> {
             Fate::NotSent | Fate::Unroutable(_) | Fate::Unknown(_) => return,
         };
         self.progress.remove(&id);
-        self.queue_landed(id, fact, now + self.limits.lazy);
+        self.queue_own(id, fact, now + self.limits.lazy);
         self.admit_held();
     }
 
-    /// A write that nobody waits for, but that must not be forgotten: the message would be sent again.
-    pub(crate) fn queue_landed(&mut self, id: Uuid, fact: Fact, due: Millis) {
-        self.queued.push((Write::Apply { id, service: None, fact: fact.clone() }, Origin::Landed(id, fact)));
+    /// A write that nobody waits for, but that must not be forgotten.
+    pub(crate) fn queue_own(&mut self, id: Uuid, fact: Fact, due: Millis) {
+        self.queued.push((Write::Apply { id, service: None, fact: fact.clone() }, Origin::Own(id, fact)));
         self.lazy_due = Some(self.lazy_due.map_or(due, |other| other.min(due)));
         self.urgent |= self.queued.len() >= self.limits.batch;
     }
@@ -380,5 +394,15 @@ impl<C, R> Engine<C, R> {
                 effects.push(Effect::Answer(client, Answer::Busy));
             }
         }
+    }
+}
+
+/// Ends of runs are told again by whoever keeps the receipt; without one, by nobody. Other facts are hints that come
+/// again, or are found again by the sweeper.
+fn is_told_once(fact: &Fact) -> bool {
+    match fact {
+        Fact::Requeued { .. } => true,
+        Fact::Heard(report) => report.source == Source::Slot && report.state.is_end(),
+        _ => false,
     }
 }

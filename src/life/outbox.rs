@@ -41,6 +41,8 @@ pub struct Waiting {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum At {
     Ready,
+    /// Its next attempt is being written down.
+    Recording,
     Flying,
     Delayed(Millis),
 }
@@ -49,7 +51,19 @@ enum At {
 struct Entry {
     message: Waiting,
     failures: u32,
+    /// Attempts that the store knows of.
+    recorded: u32,
     at: At,
+}
+
+/// What has to be done next for a message.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Publish it: which attempt it is.
+    Publish(Waiting, u32),
+    /// It may be with the broker already. Write down that it is sent again before it is: however this process ends, a
+    /// task of which there are two copies says so.
+    Record(Uuid, u32),
 }
 
 /// Accepted, unconfirmed messages: bounded in all and a service, because one dead queue must not fill it.
@@ -59,6 +73,7 @@ pub(crate) struct Outbox {
     ready: VecDeque<Uuid>,
     delayed: BTreeSet<(Millis, Uuid)>,
     flying: usize,
+    recording: usize,
     /// Accepted or about to be, by service.
     taken: HashMap<Arc<str>, usize>,
     taken_in_all: usize,
@@ -73,6 +88,7 @@ impl Outbox {
             ready: VecDeque::new(),
             delayed: BTreeSet::new(),
             flying: 0,
+            recording: 0,
             taken: HashMap::new(),
             taken_in_all: 0,
             depth,
@@ -107,7 +123,7 @@ impl Outbox {
     /// A message whose place is taken already.
     pub(crate) fn put(&mut self, message: Waiting) {
         let id = message.id;
-        if self.entries.insert(id, Entry { message, failures: 0, at: At::Ready }).is_none() {
+        if self.entries.insert(id, Entry { message, failures: 0, recorded: 0, at: At::Ready }).is_none() {
             self.ready.push_back(id);
         }
     }
@@ -131,21 +147,45 @@ impl Outbox {
     }
 
     /// The next message to be published, if the window has room: counted as an attempt until it is known to have failed.
-    pub(crate) fn next(&mut self) -> Option<(Waiting, u32)> {
-        while self.flying < self.window {
+    pub(crate) fn next(&mut self) -> Option<Next> {
+        while self.flying + self.recording < self.window {
             let id = self.ready.pop_front()?;
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             if entry.at != At::Ready {
                 continue;
+            }
+            let attempt = entry.message.attempts + 1;
+            if attempt > 1 && entry.recorded < attempt {
+                entry.at = At::Recording;
+                self.recording += 1;
+                return Some(Next::Record(id, attempt));
             }
             entry.at = At::Flying;
             entry.message.attempts += 1;
             self.flying += 1;
             // Handed over; a retry reads it from the store.
             let body = entry.message.body.take();
-            return Some((Waiting { body, ..entry.message.clone() }, entry.message.attempts));
+            return Some(Next::Publish(Waiting { body, ..entry.message.clone() }, attempt));
         }
         None
+    }
+
+    /// The attempt that [`Next::Record`] told is written down, or could not be and is tried again at `again`.
+    pub(crate) fn recorded(&mut self, id: Uuid, result: Result<u32, Millis>) {
+        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.at == At::Recording) else { return };
+        self.recording -= 1;
+        match result {
+            Ok(attempt) => {
+                entry.recorded = attempt;
+                entry.at = At::Ready;
+                // It has waited before the others.
+                self.ready.push_front(id);
+            }
+            Err(again) => {
+                entry.at = At::Delayed(again);
+                self.delayed.insert((again, id));
+            }
+        }
     }
 
     /// Learns what became of a publication. `None` if nobody waits for it any more.
@@ -182,6 +222,7 @@ impl Outbox {
                 self.delayed.remove(&(due, id));
             }
             At::Flying => self.flying = self.flying.saturating_sub(1),
+            At::Recording => self.recording = self.recording.saturating_sub(1),
             At::Ready => {}
         }
         self.free_place(&entry.message.service.clone());

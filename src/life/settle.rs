@@ -1,7 +1,7 @@
 //! What follows from a commit.
 
 use crate::{
-    Answer, Change, CommitFault, Effect, Engine, Millis, Task, Written,
+    Answer, Change, CommitFault, Delivery, Effect, Engine, Millis, Task, Written,
     engine::{Committing, Origin},
     outbox::Waiting,
 };
@@ -17,11 +17,12 @@ impl<C, R> Engine<C, R> {
         result: Result<Vec<Written>, CommitFault>,
         effects: &mut Vec<Effect<C, R>>,
     ) {
-        let Some(Committing { origins, .. }) = self.committing.take() else { return };
+        let Some(Committing { origins, since, .. }) = self.committing.take() else { return };
         let fault = match result {
             Ok(written) => {
                 for (origin, written) in origins.into_iter().zip(written) {
-                    self.settle(now, origin, written, effects);
+                    // What is due was written by the clock as it was then: it may have gone back since.
+                    self.settle(now.max(since), origin, written, effects);
                 }
                 return self.admit_held();
             }
@@ -33,7 +34,7 @@ impl<C, R> Engine<C, R> {
         match fault {
             CommitFault::NotWritten(_) => {
                 // What only we know rests; whoever waits for something else is told at once that it cannot be.
-                self.urgent = self.queued.iter().any(|(_, origin)| !matches!(origin, Origin::Landed(..)));
+                self.urgent = self.queued.iter().any(|(_, origin)| !matches!(origin, Origin::Own(..)));
             }
             CommitFault::Unknown(why) => self.stop(now, why, effects),
         }
@@ -79,12 +80,12 @@ impl<C, R> Engine<C, R> {
         }
     }
 
-    fn settle(&mut self, now: Millis, origin: Origin<C, R>, written: Written, effects: &mut Vec<Effect<C, R>>) {
+    fn settle(&mut self, due: Millis, origin: Origin<C, R>, written: Written, effects: &mut Vec<Effect<C, R>>) {
         match (origin, written) {
             (Origin::Submit(client, message), Written::Accepted(task)) => {
                 tell(client, Answer::Accepted(task.id), effects);
                 if self.limits.store_is_queue {
-                    effects.push(Effect::Due(message.service, now));
+                    effects.push(Effect::Due(message.service, due));
                 } else {
                     self.outbox.put(message);
                 }
@@ -115,9 +116,16 @@ impl<C, R> Engine<C, R> {
                 }
                 effects.extend(receipts.into_iter().map(Effect::Ack));
             }
-            (Origin::Landed(..), Written::Applied(task, change)) => self.applied(&task, change, effects),
+            (Origin::Own(..), Written::Applied(task, change)) => self.applied(&task, change, effects),
             // Its record is gone: so is the message.
-            (Origin::Landed(..), _) => {}
+            (Origin::Own(..), _) => {}
+            (Origin::Tried(id, attempts), Written::Applied(task, _)) if task.delivery == Delivery::Owned => {
+                self.outbox.recorded(id, Ok(attempts));
+            }
+            // It was settled meanwhile.
+            (Origin::Tried(id, _), _) => {
+                self.outbox.remove(id);
+            }
         }
     }
 
@@ -155,9 +163,10 @@ impl<C, R> Engine<C, R> {
             Origin::Cancel(client) => tell(client, answer, effects),
             Origin::Claim(client) => effects.push(Effect::Answer(client, answer)),
             Origin::Heard(receipts) => effects.extend(receipts.into_iter().map(Effect::Return)),
-            Origin::Landed(id, fact) if !self.stopped => self.queue_landed(id, fact, now + AGAIN),
+            Origin::Own(id, fact) if !self.stopped => self.queue_own(id, fact, now + AGAIN),
             // The next process finds the message in the store.
-            Origin::Landed(..) => {}
+            Origin::Own(..) => {}
+            Origin::Tried(id, _) => self.outbox.recorded(id, Err(now + AGAIN)),
         }
     }
 }

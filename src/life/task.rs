@@ -55,7 +55,7 @@ pub struct Task {
     pub seq: u64,
     /// Accepted.
     pub submitted: Millis,
-    /// Confirmed by the broker.
+    /// Known to be with the broker: it confirmed, or a worker spoke of it.
     pub sent: Option<Millis>,
     /// First seen to run.
     pub started: Option<Millis>,
@@ -180,6 +180,11 @@ pub enum Fact {
     /// The broker confirmed the message after so many attempts.
     Sent {
         /// Publications that are not known to have failed.
+        attempts: u32,
+    },
+    /// It is about to be published again. Known before it is done, because how it went may never be.
+    Tried {
+        /// Publications that are not known to have failed, this one included.
         attempts: u32,
     },
     /// A slot of the embedded broker takes it.

@@ -246,3 +246,13 @@ fn a_task_cancelled_on_its_way_is_revoked_when_it_arrives() {
     apply(&mut task, &Fact::Cancelled, 1);
     assert!(apply(&mut task, &Fact::Sent { attempts: 1 }, 2).revoke);
 }
+
+#[test]
+fn a_result_before_its_confirm_counts_as_one_attempt() {
+    let mut task = Task::new(uuid::Uuid::now_v7(), "s", 0);
+    let change = apply(&mut task, &Fact::Heard(Report::new(State::Success, Source::Queue)), 5);
+    assert!(change.settled && change.changed);
+    assert_eq!((task.attempts, task.sent), (1, Some(5)));
+    apply(&mut task, &Fact::Sent { attempts: 2 }, 6);
+    assert_eq!((task.attempts, task.sent), (2, Some(5)));
+}

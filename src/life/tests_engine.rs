@@ -90,7 +90,11 @@ fn an_unknown_outcome_is_published_again_and_counted() {
     let due = engine.next_tick().expect("a retry is due");
     assert!((200..=320).contains(&due), "backed off: {due}");
     assert!(published(&run(&mut engine, due - 1, [Input::Tick])).is_empty());
-    assert_eq!(published(&run(&mut engine, due, [Input::Tick])), [(id, 2)]);
+    let effects = run(&mut engine, due, [Input::Tick]);
+    assert_eq!(published(&effects), [], "it is known to be sent again before it is");
+    assert!(matches!(commit(&effects), [Write::Apply { fact: Fact::Tried { attempts: 2 }, .. }]));
+    let effects = run(&mut engine, due, [Input::Committed(Ok(store(commit(&effects), due)))]);
+    assert_eq!(published(&effects), [(id, 2)]);
 }
 
 #[test]
@@ -233,4 +237,14 @@ fn with_the_store_as_queue_workers_are_told_and_nothing_is_published() {
         let (_, effects) = submit(&mut engine, 5);
         assert!(matches!(effects.as_slice(), [Effect::Answer(1, Answer::Accepted(_)), Effect::Due(_, 5)]));
     }
+}
+
+#[test]
+fn a_result_of_a_stranger_is_told_and_acknowledged() {
+    let mut engine = TestEngine::new(Limits::default());
+    let id = Uuid::now_v7();
+    let fact = Fact::Heard(Report::new(State::Success, Source::Queue));
+    run(&mut engine, 0, [Input::Heard(Heard { id, fact, receipt: Some(7) })]);
+    let effects = run(&mut engine, 0, [Input::Committed(Ok(vec![Written::NoTask(id)]))]);
+    assert!(matches!(effects.as_slice(), [Effect::Stray(told), Effect::Ack(7)] if *told == id), "{effects:?}");
 }

@@ -3,6 +3,7 @@
 //! A [`Store`] carries out batches of [`Write`]s, each batch one durable transaction, and knows no rule about tasks:
 //! those are in [`gateway_life::apply`], which it calls inside the transaction.
 
+mod postgres;
 mod sqlite;
 
 use bytes::Bytes;
@@ -11,10 +12,12 @@ use gateway_life::{CommitFault, Fact, Millis, Task, Waiting, Write, Written};
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
 
+pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 
 /// What a read or the opening of a store fails with. Never holds a password.
@@ -76,6 +79,31 @@ pub type Cancelled = (Uuid, Arc<str>);
 /// A service, and when the first of its messages is due.
 pub type Due = (Arc<str>, Millis);
 
+/// How long a lease is, and how it is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaseTimes {
+    /// How long a gateway that gives no sign keeps what it owns. Default 20 s.
+    pub length: Duration,
+    /// How often it is renewed. Default 5 s.
+    pub renew: Duration,
+    /// How much earlier its owner stops publishing. Default 5 s.
+    pub margin: Duration,
+}
+
+impl Default for LeaseTimes {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { length: seconds(20), renew: seconds(5), margin: seconds(5) }
+    }
+}
+
+impl LeaseTimes {
+    /// How long after its renewal its owner may publish.
+    pub fn usable(&self) -> Duration {
+        self.length.saturating_sub(self.margin)
+    }
+}
+
 /// How far a gateway may publish what it owns: as long as it holds its lease, by monotonic time. Clones are the same
 /// lease.
 ///
@@ -108,6 +136,11 @@ impl Lease {
             held.term += 1;
         }
         held.until = until;
+    }
+
+    /// Messages may have become this gateway's, or another's, unnoticed: begins a new term.
+    pub fn doubt(&self) {
+        self.held().term += 1;
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {

@@ -51,6 +51,7 @@ mod program;
 mod progress;
 mod recover;
 mod runner;
+mod serve;
 mod settings;
 mod supervise;
 
@@ -58,4 +59,5 @@ pub use handler::{DynHandler, Failure, Handler, HandlerProgress, HandlerTask};
 pub use program::{Ending, Event, Job, Program};
 pub use recover::{LeftOver, recover};
 pub use runner::Runner;
+pub use serve::{OnLost, Service, Stop, Work, WorkerFault, WorkerOptions, work};
 pub use settings::{GuardCommand, RunnerFault, RunnerSettings};

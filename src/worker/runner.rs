@@ -36,6 +36,8 @@ const TELLING: Duration = Duration::from_secs(5);
 const DRAINING: Duration = Duration::from_secs(5);
 /// How long an attempt that was left over under the same name may take to go away.
 const CLEARING: Duration = Duration::from_secs(30);
+/// So many other processes may have the same attempt of the same task in hand.
+const OTHERS: u32 = 8;
 /// "For ever", where a time limit is too large to add to a clock.
 pub(crate) const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
@@ -66,6 +68,11 @@ impl Runner {
         Ok(Self { settings, root, host, inherited })
     }
 
+    /// This machine's name.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// The bytes that are free where documents go: too few, and nothing new should be begun.
     ///
     /// # Errors
@@ -83,7 +90,7 @@ impl Runner {
     /// [`crate::recover`].
     pub async fn run(
         &self,
-        job: Job,
+        mut job: Job,
         program: &Program,
         events: mpsc::Sender<Event>,
         cancel: CancellationToken,
@@ -92,7 +99,7 @@ impl Runner {
         if let Some(fault) = program.fault() {
             return Ending::Unstarted { message: fault };
         }
-        let directory = match self.make_directory(&job).await {
+        let directory = match self.make_directory(&mut job).await {
             Ok(directory) => directory,
             Err(error) => return Ending::io("the run directory could not be made", &error),
         };
@@ -175,20 +182,25 @@ impl Runner {
         around::hand_in(&self.settings.client, &job.argument, output, result, events).await
     }
 
-    async fn make_directory(&self, job: &Job) -> io::Result<RunDirectory> {
-        let make = || {
-            let (root, job) = (self.root.clone(), job.clone());
-            async move { spawn_blocking(move || RunDirectory::create(&root, &job)).await.map_err(io::Error::other)? }
-        };
-        match make().await {
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
-                    && clear(Path::new(&directory::path(&self.root, job)), after(CLEARING)).await =>
-            {
-                make().await
+    /// Makes the run's directory. One that was left over makes room; one that another living process has in hand (a task
+    /// that was given out twice) makes this run a further attempt.
+    async fn make_directory(&self, job: &mut Job) -> io::Result<RunDirectory> {
+        for _ in 0..OTHERS {
+            match self.try_directory(job).await {
+                Err(error) if is_taken(&error) => {
+                    if !clear(Path::new(&directory::path(&self.root, job)), after(CLEARING)).await {
+                        job.attempt += 1;
+                    }
+                }
+                made => return made,
             }
-            made => made,
         }
+        self.try_directory(job).await
+    }
+
+    async fn try_directory(&self, job: &Job) -> io::Result<RunDirectory> {
+        let (root, job) = (self.root.clone(), job.clone());
+        spawn_blocking(move || RunDirectory::create(&root, &job)).await.map_err(io::Error::other)?
     }
 
     /// Resolves when a run is to end, whatever it is doing.
@@ -317,6 +329,10 @@ fn log_line(job: &Job, explanation: &mut Explanation, line: &str, progress: &Pro
         tracing::debug!(task = %job.id, service = job.service, "{line}");
         explanation.take(&line);
     }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
 }
 
 /// A program that is given by a relative path is meant from where we are, not from the run directory.

@@ -5,7 +5,10 @@ use crate::{
     support::{cancel, until},
 };
 use serde_json::{Value, json};
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// A task that writes into a file as long as it runs.
 fn marking(corner: &Corner, mark: &Path, seconds: &str) -> String {
@@ -20,8 +23,16 @@ fn revoked(corner: &Corner, uuid: &str, how: &str) {
     assert_eq!(told, (&json!("REVOKED"), &json!({"code": 109, "message": how})), "{answer}");
 }
 
-fn read(mark: &Path) -> String {
-    std::fs::read_to_string(mark).unwrap_or_default()
+/// Waits until nobody writes into the file any more: it stays as it is for several times the writer's rhythm.
+fn still(mark: &Path) {
+    let (mut last, mut since) = (String::new(), Instant::now());
+    until(LONG, "the task is stopped", || {
+        let now = std::fs::read_to_string(mark).unwrap_or_default();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        (since.elapsed() > Duration::from_millis(500)).then_some(())
+    });
 }
 
 #[test]
@@ -60,12 +71,7 @@ fn what_runs_is_terminated_and_what_the_worker_holds_back_is_dropped() {
     until(LONG, "it runs", || mark.exists().then_some(()));
     revoked(&corner, &waits, "revoked");
     revoked(&corner, &runs, "terminated");
-    // Gone is who writes: the file stays as it is for three times its rhythm.
-    until(LONG, "it is stopped", || {
-        let before = read(&mark);
-        std::thread::sleep(Duration::from_millis(300));
-        (before == read(&mark)).then_some(())
-    });
+    still(&mark);
     // The worker goes on with others, and what was told of the cancelled ones is not changed by it.
     let other = corner.submit("echo", &[]);
     assert_eq!(corner.end("echo", &other)["status"], "SUCCESS");
@@ -83,11 +89,7 @@ fn a_worker_that_missed_the_cancel_is_told_when_its_task_reports() {
     revoked(&corner, &uuid, "revoked");
     // It asks nobody what was cancelled, and listens to commands when it already has the task.
     let _worker = corner.worker(&["--without-mingle"]);
-    until(LONG, "the task is stopped", || {
-        let before = read(&mark);
-        std::thread::sleep(Duration::from_millis(300));
-        (before == read(&mark)).then_some(())
-    });
+    still(&mark);
     assert_eq!(corner.end("echo", &corner.submit("echo", &[]))["status"], "SUCCESS");
     assert_eq!(corner.status("sleep", &uuid)["status"], "REVOKED");
 }

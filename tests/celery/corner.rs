@@ -33,9 +33,11 @@ pub(crate) struct Corner {
 }
 
 impl Corner {
-    /// A gateway at the node of all.
+    /// A gateway at the node of all, connected: its queues are there.
     pub(crate) fn new(name: &str) -> Self {
-        Self::with(name, Rabbit::shared(), "")
+        let corner = Self::with(name, Rabbit::shared(), "");
+        corner.connected();
+        corner
     }
 
     /// A gateway at this node; `toml` is added to its configuration. Queues are the corner's own.
@@ -146,7 +148,14 @@ pub(crate) fn common() -> Arc<Common> {
         let more = "[services.fail.errors]\nModelNotLoaded = 650\nHiddenError = 651\n\
                     [services.versioned]\ntask = \"add_progress\"\nqueue = \"@QUEUE@\"\nrequires_document = false\n\
                     version = \"9.9.9\"\n";
-        let corner = Corner::with("common", Rabbit::shared(), more);
+        let (broker, (queue, _)) = (Rabbit::shared(), names("common"));
+        // The one gateway here that names its reply queue itself.
+        let gateway = Gateway::start(&configuration(broker.url(), &queue, "", more));
+        let line = until(LONG, "the reply queue is told", || {
+            gateway.log().lines().find(|line| line.contains("consuming")).map(str::to_owned)
+        });
+        let replies = line.split('"').nth(1).unwrap_or_else(|| panic!("no queue: {line}")).to_owned();
+        let corner = Corner { broker, queue, replies, gateway };
         let common = Arc::new(Common { _worker: corner.worker(&["--concurrency=2"]), corner });
         *known = Arc::downgrade(&common);
         common

@@ -1,7 +1,7 @@
 //! Queues that are missing or otherwise than configured; how many workers there are.
 
 use crate::{
-    corner::{Corner, LONG, names},
+    corner::{Corner, LONG, common, names},
     rabbit::Rabbit,
     support::until,
 };
@@ -61,7 +61,6 @@ fn results_that_die_with_the_broker_are_warned_of() {
 #[test]
 fn workers_are_counted() {
     let corner = Corner::new("counted");
-    corner.connected();
     let count = || corner.get("/echo/info").json()["activeWorkers"].as_u64();
     assert_eq!(count(), Some(0));
     let first = corner.worker(&[]);
@@ -70,4 +69,12 @@ fn workers_are_counted() {
     until(LONG, "two workers", || (count() == Some(2)).then_some(()));
     first.stop();
     until(LONG, "one worker again", || (count() == Some(1)).then_some(()));
+}
+
+#[test]
+fn results_have_a_queue_of_this_installation_alone() {
+    let corner = common();
+    let id = corner.replies.strip_prefix("service-gateway.replies.").expect("the default name");
+    assert!(uuid::Uuid::try_parse(id).is_ok(), "{id}");
+    assert_eq!(corner.broker.queue(&corner.replies).map(|queue| queue.consumers), Some(1));
 }

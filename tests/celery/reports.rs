@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 fn the_argument_arrives_as_the_contract_says() {
     let corner = common();
     let document = "http://127.0.0.1:9/a%20b.wav";
-    let form = [("doc_url", document), ("ann_doc_id", "a1"), ("note", "héllo ✓"), ("audio_url", "http://127.0.0.1:9/x")];
+    let form =
+        [("doc_url", document), ("ann_doc_id", "a1"), ("note", "héllo ✓"), ("audio_url", "http://127.0.0.1:9/x")];
     let status = corner.end("echo", &corner.submit("echo", &form));
     assert_eq!(status["status"], "SUCCESS", "{status}");
     let mut argument = status["result"].clone();

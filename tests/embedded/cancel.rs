@@ -96,9 +96,9 @@ fn each_method_cancels() {
 fn a_cancel_at_any_moment_of_the_start_holds() {
     let script = "echo $SERVICE_GATEWAY_TASK >> @DIR@/ended.$SERVICE_GATEWAY_TASK; sleep 1000";
     let gateway = Gateway::start(&[OPEN, &shell("stub", script, "concurrency = 4")].concat());
-    for pause in 0..30 {
+    for after in 0..30 {
         let uuid = submit(&gateway, "stub", &[]);
-        std::thread::sleep(Duration::from_millis(pause)); // a moment of the start, not a wait for anything
+        pause(after); // a moment of the start, not a wait for anything
         assert_eq!(cancel(&gateway, "stub", &uuid)["status"], "REVOKED");
     }
     wait_for("nothing runs", || processes_with(&gateway.mark()).is_empty());

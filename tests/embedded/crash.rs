@@ -49,7 +49,7 @@ impl Submitter {
                     Ok(answer) => panic!("{}: {}", answer.status, answer.text()),
                     Err(_) => return, // the gateway is dead
                 }
-                thread::sleep(Duration::from_millis(20)); // a pace, not a wait
+                pause(20);
             }
         };
         Self { stop, thread: Some(thread::spawn(submit)), accepted }

@@ -39,7 +39,7 @@ pub(crate) async fn gateway() -> Gateway {
     let file = Some((Path::new("mount.toml"), CONFIGURATION));
     let loaded = config::parse(file, [], &[("auth.key", &key), ("server.max_body", "1 KiB")]).unwrap();
     let guard = GuardCommand::program(env!("CARGO_BIN_EXE_service-gateway")).with_arguments(["guard"]);
-    Gateway::start(&loaded.config, Options { guard }).await.unwrap()
+    Gateway::start(&loaded.config, Options { guard, ..Options::default() }).await.unwrap()
 }
 
 /// `Authorization` of somebody who may do everything.

@@ -38,11 +38,18 @@ pub(crate) fn until<T>(patience: Duration, what: &str, mut found: impl FnMut() -
             return found;
         }
         assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        pause(10);
     }
 }
 
 /// Waits until `condition` holds, for at most [`PATIENCE`].
 pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     until(PATIENCE, what, || condition().then_some(()));
+}
+
+/// Lets some milliseconds pass on the test's own thread: the pace of something that is repeated, never a wait for
+/// something to happen (that is [`until`]).
+#[allow(clippy::disallowed_methods)] // no runtime runs on this thread
+pub(crate) fn pause(milliseconds: u64) {
+    std::thread::sleep(Duration::from_millis(milliseconds));
 }

@@ -1,6 +1,6 @@
 //! Gate: admits requests by their token.
 //!
-//! It looks at `Authorization` and at nothing else, and answers at once.
+//! It looks at `Authorization` (and, for temporary files, at the shared key) and at nothing else, and answers at once.
 //!
 //! - **Needs** a [`Target`] (`route`); a request without one crosses untouched.
 //! - **Leaves** an [`Identity`] in the request's extensions, unless the verb is public or the policy is open: then no
@@ -11,6 +11,8 @@
 //! A token is a JWT in `Authorization`, bare or as `Bearer <JWT>`. Its algorithm must be one of the configured; `aud`
 //! and `exp` must be there; `nbf` is honoured; `iss` must be the configured one, if one is; a header with `crit` and a
 //! claim of a wrong type are refused. What was verified once is remembered until it expires, under the token's SHA-256.
+//! Temporary files alone may also be had with a shared key ([`PolicyBuilder::shared_key`]) in `X-Service-Key` or
+//! `?service_key=`, compared in constant time; a wrong one counts as none.
 //! Probes, metrics and the redirect of `/S` to `/S/` need no token, whatever the policy.
 //!
 //! ```
@@ -46,6 +48,7 @@
 mod fault;
 mod grant;
 mod policy;
+mod shared;
 mod token;
 
 pub use grant::{Grant, SignError, sign};
@@ -107,7 +110,7 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let Some(target) = target(&request) else { return Step::pass(self.inner.call(request)) };
-        match self.policy.admit(target, request.headers()) {
+        match self.policy.admit(target, request.headers(), request.uri().query()) {
             Ok(None) => {}
             Ok(Some(identity)) => {
                 request.extensions_mut().insert(identity);

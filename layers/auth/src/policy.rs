@@ -2,6 +2,7 @@
 
 use crate::{
     fault::Fault,
+    shared::SharedKey,
     token::{self, Verifier},
 };
 use gateway_contract::{Identity, Target, Verb};
@@ -60,12 +61,14 @@ pub struct Policy {
     verifier: Option<Verifier>,
     /// By [`Verb::index`].
     public: [bool; Verb::COUNT],
+    /// Admits to temporary files, instead of a token.
+    shared: Option<SharedKey>,
 }
 
 impl Policy {
     /// Admits every request and looks at no token: for closed networks and demonstrations.
     pub fn open() -> Self {
-        Self { verifier: None, public: [true; Verb::COUNT] }
+        Self { verifier: None, public: [true; Verb::COUNT], shared: None }
     }
 
     /// Admits requests by signed tokens (JWT). Nothing is public, no algorithm allowed, the leeway 10 s, until the
@@ -79,14 +82,26 @@ impl Policy {
             issuer: None,
             leeway: Duration::from_secs(10),
             public: Vec::new(),
+            shared: None,
         }
     }
 
     /// Who asks; `None` where no token is looked at.
-    pub(crate) fn admit(&self, target: &Target, headers: &HeaderMap) -> Result<Option<Identity>, Fault> {
+    pub(crate) fn admit(
+        &self,
+        target: &Target,
+        headers: &HeaderMap,
+        query: Option<&str>,
+    ) -> Result<Option<Identity>, Fault> {
         let Some(verifier) = self.verifier.as_ref().filter(|_| !self.public[target.verb.index()]) else {
             return Ok(None);
         };
+        if target.verb.is_about_files()
+            && let Some(shared) = &self.shared
+            && shared.admits(headers, query)
+        {
+            return Ok(None);
+        }
         let token = token::of(headers)?;
         // By a clock that stands before 1970 every token has expired.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |now| now.as_secs());
@@ -120,6 +135,7 @@ pub struct PolicyBuilder {
     issuer: Option<String>,
     leeway: Duration,
     public: Vec<String>,
+    shared: Option<SharedKey>,
 }
 
 impl PolicyBuilder {
@@ -166,6 +182,13 @@ impl PolicyBuilder {
         self
     }
 
+    /// A key that admits to temporary files (`upload_path`, `upload`, `download`) instead of a token: in the header
+    /// `X-Service-Key`, or as `service_key` in the query. Empty = none.
+    pub fn shared_key(mut self, key: &str) -> Self {
+        self.shared = SharedKey::new(key);
+        self
+    }
+
     /// The policy.
     ///
     /// # Errors
@@ -194,7 +217,7 @@ impl PolicyBuilder {
         let mut verifier = Verifier::new(self.algorithms, self.audience, self.issuer, self.leeway.as_secs());
         verifier.secret = self.secret;
         verifier.keys = self.keys;
-        Ok(Policy { verifier: Some(verifier), public })
+        Ok(Policy { verifier: Some(verifier), public, shared: self.shared })
     }
 }
 

@@ -277,6 +277,41 @@ async fn public_verbs_and_requests_of_the_application_need_no_token() {
     assert!(ask(&layer, Some(unknown), &[]).await.is_err(), "the token is checked before 202 is told");
 }
 
+/// Is a request with that header and that query admitted without a token?
+async fn by_key(builder: PolicyBuilder, verb: Verb, header: Option<&str>, query: &str) -> bool {
+    let stack = layer(builder).layer(service_fn(async |request: Request<()>| {
+        Ok::<_, Infallible>(request.extensions().get::<Identity>().is_none())
+    }));
+    let mut request = Request::builder().uri(format!("/x{query}")).extension(target(verb));
+    if let Some(header) = header {
+        request = request.header("x-service-key", header);
+    }
+    stack.oneshot(request.body(()).expect("a request")).await.is_ok_and(|nobody| nobody)
+}
+
+#[tokio::test]
+async fn the_shared_key_admits_to_temporary_files_and_to_nothing_else() {
+    let keyed = || builder().shared_key("a key & more");
+    for verb in Verb::all() {
+        let about_files = matches!(verb, Verb::UploadPath | Verb::Upload | Verb::Download);
+        let always = matches!(verb, Verb::Bare | Verb::Livez | Verb::Readyz | Verb::Metrics | Verb::ErrorPage(_));
+        let admitted = about_files || always;
+        assert_eq!(by_key(keyed(), verb, Some("a key & more"), "").await, admitted, "{verb:?}");
+        assert_eq!(by_key(keyed(), verb, None, "?a=b&service_key=a+key%20%26+more").await, admitted, "{verb:?}");
+    }
+    for wrong in ["", "a key", "a key & more.", "A KEY & MORE"] {
+        assert!(!by_key(keyed(), Verb::Upload, Some(wrong), "").await, "{wrong:?}");
+        assert!(!by_key(keyed(), Verb::Upload, Some(wrong), "?service_key=a+key+%26+more").await, "the header counts");
+    }
+    assert!(!by_key(keyed(), Verb::Upload, None, "?service_key=x&service_key=a+key+%26+more").await);
+    for (header, query) in [(Some(""), ""), (None, "?service_key="), (None, "?service_key"), (None, "")] {
+        assert!(!by_key(builder(), Verb::Upload, header, query).await, "there is no key");
+        assert!(!by_key(builder().shared_key(""), Verb::Upload, header, query).await, "an empty key is none");
+    }
+    let policy = keyed().build().expect("a policy");
+    assert!(!format!("{policy:?}").contains("a key"));
+}
+
 #[tokio::test]
 async fn an_open_policy_admits_everything_and_stamps_nobody() {
     let layer = AuthLayer::new(Policy::open());

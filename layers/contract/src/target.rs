@@ -106,11 +106,17 @@ pub enum Verb {
     Metrics,
     /// `/503` and its like: what a proxy shows when it has nothing else, with that status.
     ErrorPage(StatusCode),
+    /// Where a temporary file may be uploaded: a URL that nobody guesses.
+    UploadPath,
+    /// Upload a temporary file.
+    Upload,
+    /// Fetch a temporary file.
+    Download,
 }
 
 impl Verb {
     /// How many different [`Verb::index`] there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 15;
 
     /// The name for configuration (`auth.public`), metric labels and logs.
     pub fn name(self) -> &'static str {
@@ -127,6 +133,9 @@ impl Verb {
             Verb::Readyz => "readyz",
             Verb::Metrics => "metrics",
             Verb::ErrorPage(_) => "error_page",
+            Verb::UploadPath => "upload_path",
+            Verb::Upload => "upload",
+            Verb::Download => "download",
         }
     }
 
@@ -145,6 +154,9 @@ impl Verb {
             Verb::Readyz => 9,
             Verb::Metrics => 10,
             Verb::ErrorPage(_) => 11,
+            Verb::UploadPath => 12,
+            Verb::Upload => 13,
+            Verb::Download => 14,
         }
     }
 
@@ -163,6 +175,9 @@ impl Verb {
             Verb::Readyz,
             Verb::Metrics,
             Verb::ErrorPage(StatusCode::SERVICE_UNAVAILABLE),
+            Verb::UploadPath,
+            Verb::Upload,
+            Verb::Download,
         ]
     }
 
@@ -171,10 +186,16 @@ impl Verb {
         matches!(self, Verb::Annotate | Verb::Process)
     }
 
-    /// The methods it answers, as an `Allow` header says them.
+    /// Is it about a temporary file: `upload_path`, `upload` or `download`?
+    pub fn is_about_files(self) -> bool {
+        matches!(self, Verb::UploadPath | Verb::Upload | Verb::Download)
+    }
+
+    /// The methods that its path answers, as an `Allow` header says them. (A temporary file's path is that of two verbs.)
     pub fn allow(self) -> &'static str {
         match self {
-            Verb::Annotate | Verb::Process => "POST, OPTIONS",
+            Verb::Annotate | Verb::Process | Verb::Upload => "POST, OPTIONS",
+            Verb::Download => "GET, HEAD, POST, OPTIONS",
             Verb::Cancel => "GET, HEAD, POST, DELETE, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
@@ -183,9 +204,9 @@ impl Verb {
     /// Does it answer `method`? (`OPTIONS` is answered by `respond` for every verb.)
     pub fn allows(self, method: &Method) -> bool {
         match *method {
-            Method::POST => self.submits() || self == Verb::Cancel,
+            Method::POST => self.submits() || matches!(self, Verb::Cancel | Verb::Upload),
             Method::DELETE => self == Verb::Cancel,
-            Method::GET | Method::HEAD => !self.submits(),
+            Method::GET | Method::HEAD => !self.submits() && self != Verb::Upload,
             _ => false,
         }
     }
@@ -198,7 +219,8 @@ pub struct Target {
     pub place: Place,
     /// What.
     pub verb: Verb,
-    /// The id of a document in the storage service (`/S/annotate/ID`), percent-decoded.
+    /// The id of a document in the storage service (`/S/annotate/ID`), or the name of a temporary file
+    /// (`/temporary_file/NAME`): percent-decoded, not judged.
     pub document: Option<Box<str>>,
 }
 

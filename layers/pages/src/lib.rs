@@ -157,6 +157,7 @@ where
             Verb::Metrics | Verb::Annotate | Verb::Process | Verb::Status | Verb::Cancel => {
                 Step::pass(self.inner.call(request))
             }
+            Verb::UploadPath | Verb::Upload | Verb::Download => Step::pass(self.inner.call(request)),
         }
     }
 }

@@ -64,5 +64,6 @@ fn is_looked_at(target: &Target) -> bool {
         Verb::Stats | Verb::Page(_) | Verb::Bare => true,
         Verb::Annotate | Verb::Process | Verb::Status | Verb::Cancel => false,
         Verb::Livez | Verb::Readyz | Verb::Metrics | Verb::ErrorPage(_) => false,
+        Verb::UploadPath | Verb::Upload | Verb::Download => false,
     }
 }

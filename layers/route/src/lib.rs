@@ -14,6 +14,7 @@
 //! | `/S/`, `/S` | the service's home page; `Bare` | yes |
 //! | `/platform/`, `/platform/info`, `/platform/stats`, `/platform/doc` … | the platform's | yes |
 //! | `/info`, `/service/info` | the gateway's list of services | yes |
+//! | `/temporary_upload_path`; `/temporary_file`, `/temporary_file/NAME` (`POST`: upload, else download) | the gateway's | yes |
 //! | `/annotate[/DOC]`, `/process[/DOC]`, `/status`, `/cancel` | of the service routed `.`, if there is one | yes |
 //! | `/stats`, `/doc` … , also as `/service/…`, and `/` | of the service routed `.`, else the platform's | no |
 //! | `/livez`, `/readyz`, `/healthz`, `/metrics` | the gateway's | no |
@@ -24,7 +25,8 @@
 //! application's own: `/`, `/doc`, the probes and the error pages stay with the host. *Alone* ([`RouteLayer::alone`]) it
 //! owns the whole server and claims every row.
 //!
-//! Segments are compared percent-decoded. A document id that is empty, holds a `/` (also as `%2F`), is a dot segment or
+//! Segments are compared percent-decoded. The name of a temporary file is any segment of UTF-8 that is not empty: it is
+//! judged where it is used, so that a bad one is told. A document id that is empty, holds a `/` (also as `%2F`), is a dot segment or
 //! is no UTF-8 gives no target, and so do further segments after a path of the table.
 //!
 //! ```
@@ -116,7 +118,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
-        if let Some(target) = self.routes.find(request.uri().path(), self.alone) {
+        if let Some(target) = self.routes.find(request.method(), request.uri().path(), self.alone) {
             request.extensions_mut().insert(target);
         }
         self.inner.call(request)

@@ -1,7 +1,7 @@
 //! From a path to a target.
 
 use gateway_contract::{Page, Place, Service, Target, Verb};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use std::{
     borrow::Cow,
@@ -171,7 +171,9 @@ impl Routes {
     }
 
     /// What `path` asks for; `None`: it is not ours. `alone` says whether the gateway owns the whole server.
-    pub(crate) fn find(&self, path: &str, alone: bool) -> Option<Target> {
+    ///
+    /// `method` tells apart only what is done with a temporary file; whether a verb answers it is not judged here.
+    pub(crate) fn find(&self, method: &Method, path: &str, alone: bool) -> Option<Target> {
         let path = path.strip_prefix('/')?;
         let (first, rest) = path.split_once('/').map_or((path, None), |(first, rest)| (first, Some(rest)));
         let first = decoded(first)?;
@@ -181,6 +183,8 @@ impl Routes {
         }
         match (&*first, rest) {
             ("platform", Some(rest)) => return canarie(rest).map(|verb| Ask::verb(verb).of(Place::Platform)),
+            ("temporary_upload_path", None) => return Some(Ask::verb(Verb::UploadPath).of(Place::Gateway)),
+            ("temporary_file", name) => return Ask::file(method, name).map(|ask| ask.of(Place::Gateway)),
             ("livez", None) if alone => return Some(Ask::verb(Verb::Livez).of(Place::Gateway)),
             ("readyz" | "healthz", None) if alone => return Some(Ask::verb(Verb::Readyz).of(Place::Gateway)),
             ("metrics", None) if alone => return Some(Ask::verb(Verb::Metrics).of(Place::Gateway)),
@@ -254,6 +258,18 @@ impl Ask {
         // Dot segments would climb in the storage service's path.
         let valid = !matches!(&*id, "" | "." | "..") && !id.contains('/');
         valid.then(|| Self { verb, document: Some(id.into()) })
+    }
+}
+
+impl Ask {
+    /// Of a temporary file: what follows the first segment and its slash.
+    fn file(method: &Method, name: Option<&str>) -> Option<Self> {
+        let Some(name) = name else { return Some(Self::verb(Verb::Upload)) };
+        if name.is_empty() || name.contains('/') {
+            return None;
+        }
+        let verb = if method == Method::POST { Verb::Upload } else { Verb::Download };
+        Some(Self { verb, document: Some(decoded(name)?.into()) })
     }
 }
 

@@ -17,10 +17,14 @@ fn routes(routed: &[&str]) -> Arc<Routes> {
 
 /// The stamp as text: `place verb document`, or `none`.
 async fn ask(layer: RouteLayer, path: &str) -> String {
+    ask_by("GET", layer, path).await
+}
+
+async fn ask_by(method: &str, layer: RouteLayer, path: &str) -> String {
     let stack = layer.layer(service_fn(async |request: Request<()>| {
         Ok::<_, Infallible>(target(&request).map_or("none".to_owned(), show))
     }));
-    let request = Request::builder().uri(path).body(()).expect("a valid path");
+    let request = Request::builder().method(method).uri(path).body(()).expect("a valid path");
     stack.oneshot(request).await.expect("infallible")
 }
 
@@ -123,7 +127,11 @@ async fn what_is_no_path_of_ours_gets_no_target() {
         "/status",
         "/livez/",
         "/metrics/x",
-        "/temporary_file/status",
+        "/temporary_file/",
+        "/temporary_file/a/b",
+        "/temporary_file/../a",
+        "/temporary_file/%FF",
+        "/temporary_upload_path/x",
         "/static/info",
         "*",
     ];
@@ -168,6 +176,27 @@ async fn the_root_is_the_platforms_alone_and_the_applications_when_mounted() {
     check(RouteLayer::alone(routes.clone()), &cases).await;
     for (path, _) in cases {
         assert_eq!(ask(RouteLayer::new(routes.clone()), path).await, "none", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_temporary_file_is_found_by_path_and_method() {
+    let cases = [
+        ("GET", "/temporary_upload_path?extension=wav", "gateway upload_path"),
+        ("POST", "/temporary_file", "gateway upload"),
+        ("GET", "/temporary_file", "gateway upload"),
+        ("POST", "/temporary_file/a.wav", "gateway upload a.wav"),
+        ("GET", "/temporary_file/a%20b", "gateway download a b"),
+        ("HEAD", "/temporary_file/status", "gateway download status"),
+        ("PUT", "/temporary_file/a", "gateway download a"),
+        // Its name is judged where it is used.
+        ("POST", "/temporary_file/..%2f..%2Fetc%2fpasswd", "gateway upload ../../etc/passwd"),
+    ];
+    let routes = routes(&["stub", "."]);
+    for (method, path, expected) in cases {
+        for layer in [RouteLayer::alone(routes.clone()), RouteLayer::new(routes.clone())] {
+            assert_eq!(ask_by(method, layer, path).await, expected, "{method} {path}");
+        }
     }
 }
 

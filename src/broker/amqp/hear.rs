@@ -36,6 +36,10 @@ pub(super) async fn deliveries(shared: Arc<Shared>, mut deliveries: mpsc::Receiv
                 (id, Fact::Garbled(garbled.to_string().into()))
             }
         };
+        if let (Fact::Heard(Report { state: State::Revoked, .. }), Some(bound)) = (&fact, &shared.bound) {
+            // Whoever cancelled it: the worker has said its last.
+            bound.release(id);
+        }
         let receipt = Receipt::delivery(delivery.receipt, id, &fact, &shared.mailbox);
         if shared.mailbox.heard(id, fact, Some(receipt)).await.is_err() {
             return;

@@ -1,17 +1,33 @@
 //! Tasks on their way out.
 
-use super::{Shared, revoke::Revoker};
+use super::{Shared, bound, revoke::Revoker};
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
 use gateway_amqp::{Client, Fate as Told, Outcomes, Publication};
 use gateway_life::{Fate, Publish, Waiting};
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 use tokio::sync::mpsc;
+
+/// Messages made ready at once where each has to wait for its binding.
+const AT_ONCE: usize = 64;
 
 /// Publishes in the order in which the engine asks; each publication has exactly one fate.
 pub(super) async fn publications(shared: Arc<Shared>, mut publications: mpsc::Receiver<Publish>) {
-    while let Some(publish) = publications.recv().await {
-        let id = publish.message.id;
-        if let Err(fate) = send(&shared, publish).await
+    let asked = stream::poll_fn(move |context| publications.poll_recv(context));
+    let at_once = if shared.bound.is_some() { AT_ONCE } else { 1 };
+    let made = async |publish: Publish| {
+        let (id, term) = (publish.message.id, publish.term);
+        (id, term, make(&shared, publish).await)
+    };
+    let mut ready = pin!(asked.map(made).buffered(at_once));
+    while let Some((id, term, ready)) = ready.next().await {
+        let sent = match ready {
+            // Decided before the process was stopped for a while: by now it may be another gateway's.
+            Ok(_) if shared.lease.as_ref().is_some_and(|lease| lease.term() != Some(term)) => Err(Fate::NotSent),
+            Ok(publication) => publish(&shared.client, publication).await,
+            Err(fate) => Err(fate),
+        };
+        if let Err(fate) = sent
             && shared.mailbox.landed(id, fate).await.is_err()
         {
             return;
@@ -19,8 +35,8 @@ pub(super) async fn publications(shared: Arc<Shared>, mut publications: mpsc::Re
     }
 }
 
-/// Hands a message over to the client, or says what became of it at once.
-async fn send(shared: &Shared, Publish { message, attempt, term }: Publish) -> Result<(), Fate> {
+/// Makes a message ready to be published, or says what became of it at once.
+async fn make(shared: &Shared, Publish { message, attempt, .. }: Publish) -> Result<Publication, Fate> {
     let Waiting { id, service, run_limit, body, .. } = message;
     let body = match body {
         Some(body) => body,
@@ -31,12 +47,11 @@ async fn send(shared: &Shared, Publish { message, attempt, term }: Publish) -> R
         // Removed from the configuration: it waits until it is back, or its time is over.
         return Err(Fate::Unroutable("its service is not configured any more".into()));
     };
-    let message = plan.call(service, id, run_limit).message(plan.protocol, body);
-    if shared.lease.as_ref().is_some_and(|lease| lease.term() != Some(term)) {
-        // Decided before the process was stopped for a while: by now it may be another gateway's.
-        return Err(Fate::NotSent);
+    if shared.bound.is_some() {
+        bound::bind(&shared.client, id).await?;
     }
-    publish(&shared.client, Publication { id, attempt, message }).await
+    let message = plan.call(service, id, run_limit).message(plan.protocol, body);
+    Ok(Publication { id, attempt, message })
 }
 
 async fn stored_body(shared: &Shared, id: uuid::Uuid) -> Result<Bytes, Fate> {

@@ -1,7 +1,7 @@
 //! Ranges of numbers, durations and sizes, and how they fit each other.
 
 use super::Check;
-use crate::{Config, Files, ResultBackend, Scaling, Size, StoreUrl, units::show_duration};
+use crate::{BrokerUrl, Config, Files, ResultBackend, Scaling, Size, StoreUrl, units::show_duration};
 use std::time::Duration;
 
 /// The most that `x-expires` of a queue can hold: milliseconds in 31 bits.
@@ -48,6 +48,11 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
             show_duration(store.keep_results)
         );
         check.fault("store.keep_records", reason);
+    }
+    if matches!(store.url, StoreUrl::Postgres(_)) && broker.url == BrokerUrl::Embedded {
+        let reason = "PostgreSQL is for several gateways, which need a broker that they share: set broker.url to \
+                      amqp://…; the embedded broker works with sqlite:FILE";
+        check.fault("store.url", reason);
     }
     if store.url == StoreUrl::SqliteMemory {
         check.warn("store.url", "tasks are kept in memory: all are forgotten when the process ends");

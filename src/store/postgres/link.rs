@@ -8,7 +8,7 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout, timeout_at},
 };
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, error::SqlState};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long one attempt to connect may take.
@@ -34,7 +34,7 @@ pub(super) struct Opened {
 }
 
 /// Connects and sets the session up, on the current runtime.
-pub(super) async fn connect(target: &Target) -> Result<Opened, String> {
+pub(super) async fn connect(target: &Target) -> Result<Opened, Refusal> {
     let connecting = async {
         let (client, connection) = target.config.connect(target.tls.clone()).await?;
         let (closed, retire) = (CancellationToken::new(), CancellationToken::new());
@@ -55,9 +55,26 @@ pub(super) async fn connect(target: &Target) -> Result<Opened, String> {
         Ok(Opened { client, closed, retire, _close_when_dropped: guard })
     };
     match timeout(CONNECT, connecting).await {
-        Ok(opened) => opened.map_err(|error: Error| explain(&error)),
-        Err(_) => Err(format!("no answer within {} s", CONNECT.as_secs())),
+        Ok(opened) => opened.map_err(|error: Error| Refusal { is_final: is_final(&error), why: explain(&error) }),
+        Err(_) => Err(Refusal { is_final: false, why: format!("no answer within {} s", CONNECT.as_secs()) }),
     }
+}
+
+/// Why there is no connection.
+pub(super) struct Refusal {
+    pub(super) why: String,
+    /// The server is there and says no: user, password, database.
+    pub(super) is_final: bool,
+}
+
+fn is_final(error: &Error) -> bool {
+    let refused = [
+        SqlState::INVALID_PASSWORD,
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+        SqlState::INVALID_CATALOG_NAME,
+        SqlState::INSUFFICIENT_PRIVILEGE,
+    ];
+    error.code().is_some_and(|code| refused.contains(code))
 }
 
 /// The error with its causes, in one line: the library's own text names the first alone.
@@ -130,7 +147,9 @@ impl<S> Clone for Link<S> {
 impl<S: Statements> Link<S> {
     /// Begins to connect, on the current runtime, until that ends.
     pub(super) fn start(target: Arc<Target>) -> Self {
-        let (sender, state) = watch::channel(State::Down { since: Instant::now(), why: "connecting".into() });
+        // The first connection is waited for as long as one attempt may take.
+        let since = Instant::now() + CONNECT;
+        let (sender, state) = watch::channel(State::Down { since, why: "connecting".into() });
         tokio::spawn(keep(target, sender));
         Self(state)
     }
@@ -189,7 +208,7 @@ async fn keep<S: Statements>(target: Arc<Target>, state: watch::Sender<State<S>>
 }
 
 async fn open<S: Statements>(target: &Target) -> Result<Session<S>, String> {
-    let opened = connect(target).await?;
+    let opened = connect(target).await.map_err(|refusal| refusal.why)?;
     match timeout(CONNECT, S::prepare(&opened.client)).await {
         Ok(Ok(statements)) => Ok(Session { opened, statements }),
         Ok(Err(error)) => Err(explain(&error)),

@@ -57,8 +57,12 @@ const LOCK: i64 = 0x5347_4d49_4752_4154;
 
 /// Brings the database to the newest schema and returns the installation's id.
 pub(super) async fn migrate(connection: &mut Opened, now: Millis) -> Result<Uuid, StoreError> {
-    let encoding: String =
-        connection.client.query_one("SHOW server_encoding", &[]).await.and_then(|row| row.try_get(0)).map_err(failed)?;
+    let encoding: String = connection
+        .client
+        .query_one("SHOW server_encoding", &[])
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(failed)?;
     if encoding != "UTF8" {
         let why = format!("the database's encoding is {encoding}: expected UTF8 (CREATE DATABASE … ENCODING 'UTF8')");
         return Err(StoreError::Failed(why.into()));

@@ -14,10 +14,13 @@ use rustls::{
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 use tokio_postgres::{Config, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use url::Url;
+
+/// How long a connection may say nothing to what was sent.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// Where to connect, and how.
 #[derive(Clone)]
@@ -43,6 +46,12 @@ impl Target {
         if config.get_application_name().is_none() {
             config.application_name("service-gateway");
         }
+        // A network that swallows everything is noticed within seconds.
+        config
+            .tcp_user_timeout(SILENCE)
+            .keepalives_idle(SILENCE)
+            .keepalives_interval(SILENCE / 4)
+            .keepalives_retries(3);
         let tls = MakeRustlsConnect::new(client(checked, roots.as_deref().map(Path::new))?);
         Ok(Self { config, tls })
     }

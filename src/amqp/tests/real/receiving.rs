@@ -2,8 +2,10 @@
 
 use crate::support::{Corner, PATIENCE, Proxy, corner, eventually, ready};
 use gateway_amqp::{Client, Delivery, Inbox};
-use gateway_celery::{Event, TaskEventKind, WorkerEventKind, report};
+use gateway_celery::{Event, Hello, TaskEventKind, WorkerEventKind, report};
 use lapin::BasicProperties;
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
 use std::time::Duration;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -157,6 +159,52 @@ async fn events_of_workers_and_tasks_are_read() {
             }
         }
         assert_eq!(seen, [None, Some(TaskEventKind::Received), Some(TaskEventKind::Started)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_starting_worker_asks_is_heard_and_can_be_answered() {
+    corner("hello", async |corner| {
+        let (client, mut inbox) = corner.client().await;
+        // As a worker does it: a queue for the answers, then the question to all.
+        let (key, none) = (Uuid::now_v7().to_string(), FieldTable::default);
+        let (direct, plain) = (lapin::ExchangeKind::Direct, ExchangeDeclareOptions::default());
+        corner.raw.exchange_declare("reply.celery.pidbox".into(), direct, plain, none()).await.expect("as Celery's");
+        let ours = QueueDeclareOptions { exclusive: true, ..Default::default() };
+        let queue = corner.raw.queue_declare("".into(), ours, none()).await.expect("a queue").name().clone();
+        let (exchange, bind) = ("reply.celery.pidbox".into(), QueueBindOptions::default());
+        corner.raw.queue_bind(queue.clone(), exchange, key.as_str().into(), bind, none()).await.expect("bound");
+        let question = serde_json::json!({
+            "method": "hello", "arguments": {"from_node": "w@h", "revoked": []}, "ticket": key,
+            "reply_to": {"exchange": "reply.celery.pidbox", "routing_key": key},
+        });
+        let question = question.to_string();
+        corner.put("celery.pidbox", "", question.as_bytes(), BasicProperties::default()).await;
+
+        let expected = Hello::read(question.as_bytes(), 10_000).expect("a question");
+        let hello = loop {
+            // Other tests' questions come here too.
+            match timeout(PATIENCE, inbox.events.recv()).await.expect("in time").expect("the client lives") {
+                Event::Hello(hello) if hello == expected => break hello,
+                _ => {}
+            }
+        };
+        let revoked = Uuid::now_v7();
+        client.answer(&hello.answer("gateway@h", &[revoked], 1)).await.expect("answered");
+        let answer = timeout(PATIENCE, async {
+            loop {
+                let got = corner.raw.basic_get(queue.clone(), Default::default()).await.expect("the broker answers");
+                if let Some(message) = got {
+                    return message.delivery;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        let answer = answer.await.expect("an answer in time");
+        let body: serde_json::Value = serde_json::from_slice(&answer.data).expect("JSON");
+        assert_eq!(body["gateway@h"]["revoked"], serde_json::json!([revoked]));
+        corner.raw.queue_delete(queue, QueueDeleteOptions::default()).await.expect("deleted");
     })
     .await;
 }

@@ -53,10 +53,6 @@ fn broker() {
         ("broker.url = \"amqp:host\"", "broker.url: expected"),
         ("broker.result_backend = \"database\"", "broker.result_backend: expected a URL (redis://…)"),
         (
-            "broker.result_backend = \"amqp\"",
-            "broker.result_backend: the amqp result backend is not available in this version",
-        ),
-        (
             "broker.result_backend = \"redis://host:6379/0\"",
             "broker.result_backend: the redis result backend is not available in this version",
         ),
@@ -68,7 +64,13 @@ fn broker() {
         ("broker.outbox_depth = 1", "broker.outbox_depth: 1: expected at least 2"),
         ("broker.reply_queue = \"amq.x\"", "broker.reply_queue: \"amq.x\": names that begin with `amq.`"),
     ]);
-    admits(&["broker.url = \"amqps://u:p@host/%2f\"", "broker.task_protocol = 1", "broker.result_expires = \"60d\""]);
+    admits(&[
+        "broker.url = \"amqps://u:p@host/%2f\"",
+        "broker.task_protocol = 1",
+        "broker.result_expires = \"60d\"",
+        "broker.result_backend = \"amqp\"",
+        "services.a.dead_letter_queue = \"dead\"",
+    ]);
     let told = faults("broker.result_backend = \"amqp\"\nbroker.result_expires = \"25d\"");
     assert!(told.contains("broker.result_expires: 25d: expected at most 24d"), "{told}");
 }
@@ -81,11 +83,12 @@ fn store() {
             "store.url: expected a URL of another scheme (postgres://… or postgresql://…); or `sqlite:FILE`",
         ),
         ("store.url = \"sqlite:\"", "the file's name is missing"),
-        ("store.url = \"postgres://host/db\"", "store.url: PostgreSQL is not available in this version"),
+        ("store.url = \"postgres://host/db\"", "store.url: PostgreSQL is for several gateways, which need a broker"),
         ("store.keep_results = \"0s\"", "store.keep_results: 0s: expected"),
         ("store.task_timeout = \"0s\"", "store.task_timeout: 0s: expected"),
         ("store.keep_records = \"1h\"", "store.keep_records: 1h: expected at least store.keep_results (2h)"),
     ]);
+    admits(&["store.url = \"postgres://host/db\"\nbroker.url = \"amqp://host/v\""]);
 }
 
 #[test]
@@ -187,9 +190,6 @@ fn what_has_no_effect_yet_is_said() {
     assert!(warnings("auth.shared_key = \"x\"").contains("auth.shared_key: temporary files are not available"));
     assert!(warnings("scaling.interval = \"1m\"").contains("scaling: the need for workers"));
     assert!(warnings("services.a.scaling.max_workers = 3").contains("services.a.scaling: the need for workers"));
-    refuses(&[
-        ("services.a.dead_letter_queue = \"dead\"", "services.a.dead_letter_queue: dead letters are not read"),
-    ]);
     assert!(faults("[services.simple_workflow]").contains("services.simple_workflow: the workflow service is not"));
 }
 

@@ -1,6 +1,7 @@
 //! The broker: durable queues of tasks and one of replies.
 
 use crate::{
+    check::{short, words},
     gateway::From,
     scenario::{Fault, HORIZON},
     world::{Event, World},
@@ -165,7 +166,7 @@ impl World {
         }
         let Some((number, reply)) = self.broker.replies.pop_first() else { return };
         self.broker.unacked.insert(number, reply.clone());
-        self.note(|| format!("delivered {} {:?}", crate::check::short(reply.id), reply.fact));
+        self.note(|| format!("delivered {} {}", short(reply.id), words(&reply.fact)));
         self.hear(reply.id, reply.fact, Some(From::Reply(epoch, number)));
         self.soon(0, 2, Event::Deliver(epoch));
     }

@@ -12,15 +12,21 @@ use gateway_life::{Accept, Answer, IdempotencyKey, Input, Millis, Task};
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// What a request's fingerprint is made of.
+#[derive(Debug, Clone)]
+struct Asked {
+    service: usize,
+    too_big: bool,
+    limits: (Option<Millis>, Option<Millis>),
+    fingerprint: [u8; 32],
+}
+
 /// What somebody wants to have done, however often it takes to ask for it.
 #[derive(Debug)]
 pub(crate) struct Request {
-    service: usize,
+    asked: Asked,
     subject: Arc<str>,
     key: Option<Box<str>>,
-    fingerprint: [u8; 32],
-    too_big: bool,
-    limits: (Option<Millis>, Option<Millis>),
     /// What it was told.
     pub(crate) accepted: Option<Uuid>,
     /// Asked, not answered.
@@ -48,13 +54,19 @@ impl World {
             let limits = (self.rng.between(500, 20_000), self.rng.between(500, 12_000));
             let may_cancel = self.scenario.has(Fault::Cancel) && self.rng.chance(400);
             let wait = if self.rng.chance(300) { self.rng.between(0, 20) } else { self.rng.between(0, HORIZON) };
+            let asked = match (self.requests.last(), shared && self.rng.chance(500)) {
+                (Some(last), true) => last.asked.clone(),
+                _ => Asked {
+                    service: self.rng.below(2),
+                    too_big: self.scenario.has(Fault::TooBig) && self.rng.chance(100),
+                    limits: if has_limits { (Some(limits.0), Some(limits.1)) } else { (None, None) },
+                    fingerprint: [n as u8; 32],
+                },
+            };
             self.requests.push(Request {
-                service: self.rng.below(2),
+                asked,
                 subject: "owner".into(),
                 key,
-                fingerprint: [if shared && self.rng.chance(500) { 1 } else { 0 }; 32],
-                too_big: self.scenario.has(Fault::TooBig) && self.rng.chance(100),
-                limits: if has_limits { (Some(limits.0), Some(limits.1)) } else { (None, None) },
                 accepted: None,
                 waits_for: None,
                 done: false,
@@ -79,12 +91,12 @@ impl World {
         if !serves {
             return self.soon(200, 1_500, Event::Submit(number));
         }
-        let mut task = Task::new(id, service(request.service), now);
+        let mut task = Task::new(id, service(request.asked.service), now);
         task.subject = Some(request.subject.clone());
-        (task.wait_limit, task.run_limit) = request.limits;
-        let body = Bytes::from_static(if request.too_big { TOO_BIG } else { b"[]" });
+        (task.wait_limit, task.run_limit) = request.asked.limits;
+        let body = Bytes::from_static(if request.asked.too_big { TOO_BIG } else { b"[]" });
         let subject = Some(request.subject.clone());
-        let fingerprint = request.fingerprint;
+        let fingerprint = request.asked.fingerprint;
         let key = request.key.clone().map(|key| IdempotencyKey { subject, key, fingerprint });
         request.waits_for = Some(id);
         self.note(|| format!("client {number} submits {}", short(id)));
@@ -98,8 +110,8 @@ impl World {
             return self.claim_answered(service, answer);
         }
         if let Asker::Submit(number, offered) = asker {
-            let Request { key, fingerprint, .. } = &self.requests[number];
-            let scope = key.clone().map(|key| (key, *fingerprint));
+            let Request { key, asked, .. } = &self.requests[number];
+            let scope = key.clone().map(|key| (key, asked.fingerprint));
             self.check_answer(offered, scope, &answer);
         }
         if let Answer::Cancelled(task) = &answer {
@@ -119,7 +131,9 @@ impl World {
             }
             Asker::Cancel(number) => match answer {
                 Answer::Cancelled(_) => self.requests[number].cancelled = true,
-                _ => self.soon(500, 2_000, Event::Cancel(number)),
+                Answer::NoTask => self.check.that(false, || format!("client {number} cancels what nobody knows")),
+                // It is asked again by and by.
+                _ => {}
             },
             _ => {}
         }
@@ -154,7 +168,9 @@ impl World {
     }
 
     pub(crate) fn cancel(&mut self, number: usize) {
-        let Request { service: of, accepted: Some(id), cancelled: false, .. } = self.requests[number] else { return };
+        let Request { asked: Asked { service: of, .. }, accepted: Some(id), cancelled: false, .. } = self.requests[number] else {
+            return;
+        };
         // Asked again until it is answered.
         self.after(PATIENCE, Event::Cancel(number));
         self.tell(Input::Cancel(Asker::Cancel(number), id, service(of)));

@@ -120,7 +120,9 @@ impl World {
             if let Some(gateway) = &mut self.gateway {
                 gateway.restored += 1;
             }
-            self.tell(Input::Restored(waiting));
+            // It may have been published just before the last process ended.
+            let attempts = waiting.attempts.max(1);
+            self.tell(Input::Restored(Waiting { attempts, ..waiting }));
         }
     }
 
@@ -231,6 +233,8 @@ impl World {
         match effect {
             Effect::Commit(writes) => self.begin_commit(writes),
             Effect::Publish(publish) => self.publish(publish),
+            // One gateway that never loses its lease: asked for, it would be a mistake.
+            Effect::Reload => self.check.that(false, || "a comparison with a store that is not shared".into()),
             Effect::Due(service, at) => self.due(crate::world::number(&service), at),
             Effect::Ack(receipt) => self.ack(receipt),
             Effect::Stray(id) => {
@@ -353,7 +357,7 @@ impl World {
                 let message = Waiting { id, service, attempts: 0, run_limit, body: Some(body.clone()) };
                 let life = self.life;
                 if let Some(gateway) = &mut self.gateway {
-                    gateway.publications.push_back(Publish { message, attempt: 1 });
+                    gateway.publications.push_back(Publish { message, attempt: 1, term: 0 });
                 }
                 self.soon(0, 3, Event::Send(life));
             }
@@ -412,17 +416,28 @@ impl World {
 }
 
 fn describe(effect: &Effect<Asker, u64>) -> String {
-    use crate::check::short;
+    use crate::check::{short, words};
     let write = |write: &Write| match write {
         Write::Accept(accept) => format!("accept {}", short(accept.task.id)),
-        Write::Apply { id, fact, .. } => format!("{} {fact:?}", short(*id)),
+        Write::Apply { id, fact, .. } => format!("{} {}", short(*id), words(fact)),
         Write::Claim { service } => format!("claim {service}"),
     };
     match effect {
         Effect::Commit(writes) => format!("commit [{}]", writes.iter().map(write).collect::<Vec<_>>().join(", ")),
         Effect::Publish(publish) => format!("publish {} attempt {}", short(publish.message.id), publish.attempt),
         Effect::Revoke(id, _) => format!("revoke {}", short(*id)),
-        Effect::Answer(asker, Answer::Cancelled(task)) => format!("{asker:?} cancelled, now {}", task.state),
+        Effect::Answer(asker, answer) => {
+            let asker = match asker {
+                Asker::Submit(client, _) => format!("answer to client {client}"),
+                other => format!("answer to {other:?}"),
+            };
+            match answer {
+                Answer::Accepted(id) => format!("{asker}: accepted {}", short(*id)),
+                Answer::Cancelled(task) => format!("{asker}: {} is {}", short(task.id), task.state),
+                Answer::Claimed(task, _) => format!("{asker}: {} attempt {}", short(task.id), task.attempts),
+                other => format!("{asker}: {other:?}"),
+            }
+        }
         other => format!("{other:?}"),
     }
 }

@@ -38,13 +38,17 @@ pub(crate) struct Store {
     pub(crate) keys: HashMap<Scope, ([u8; 32], Uuid)>,
     /// What the last transactions changed.
     pub(crate) seen: Vec<Seen>,
-    pub(crate) plant: Option<Plant>,
+    plant: Option<Plant>,
     /// Planted: written apart, lost with the process.
     late_rows: Vec<(Uuid, Row)>,
     late_keys: Vec<(Scope, [u8; 32], Uuid)>,
 }
 
 impl Store {
+    pub(crate) fn new(plant: Option<Plant>) -> Self {
+        Self { plant, ..Self::default() }
+    }
+
     pub(crate) fn execute(&mut self, now: Millis, writes: Vec<Write>) -> Vec<Written> {
         let one = |write| match write {
             Write::Accept(accept) => self.accept(now, *accept),

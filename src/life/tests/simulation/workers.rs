@@ -2,8 +2,7 @@
 
 use crate::{
     broker::{Message, Origin, Reply},
-    check::short,
-    gateway::From,
+    check::{short, words},
     scenario::Fault,
     world::{Event, World},
 };
@@ -218,7 +217,7 @@ impl World {
     }
 
     fn report(&mut self, number: usize, id: Uuid, fact: Fact) {
-        self.note(|| format!("worker {number} says {} {fact:?}", short(id)));
+        self.note(|| format!("worker {number} says {} {}", short(id), words(&fact)));
         let persistent = self.workers[number].persistent;
         self.workers[number].outgoing.push_back(Reply { id, fact, persistent });
         self.soon(1, 30, Event::Reply(number));

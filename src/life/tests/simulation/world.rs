@@ -95,6 +95,8 @@ impl Ord for Due {
     }
 }
 
+/// More than any run takes that comes to rest.
+const EVENTS: u32 = 200_000;
 /// How many of the last lines are told about a run that failed.
 const LINES: usize = 160;
 
@@ -107,6 +109,7 @@ pub(crate) struct World {
     pub(crate) skew: Millis,
     heap: BinaryHeap<Reverse<Due>>,
     number: u64,
+    events: u32,
     /// How many processes there were.
     pub(crate) life: u32,
     pub(crate) gateway: Option<Gateway>,
@@ -129,9 +132,10 @@ impl World {
             skew: 1_800_000_000_000,
             heap: BinaryHeap::new(),
             number: 0,
+            events: 0,
             life: 0,
             gateway: None,
-            store: Store { plant: scenario.plant, ..Store::default() },
+            store: Store::new(scenario.plant),
             disk_full: false,
             broker: Broker::new(),
             workers: Vec::new(),
@@ -158,6 +162,9 @@ impl World {
             if due.at > DEADLINE || (due.at > HORIZON && self.is_done()) {
                 break;
             }
+            self.events += 1;
+            let busy = self.events > EVENTS;
+            self.check.that(!busy, || format!("no rest after {EVENTS} events"));
             self.time = due.at;
             self.handle(due.event);
         }

@@ -1,0 +1,339 @@
+//! One task: from its delivery to its receipt.
+
+use super::{
+    OnLost,
+    desk::{Desk, Handed, Served},
+    events::{now, seconds},
+    health::Verdict,
+    table::{Entered, Held, Shown, Stage},
+};
+use crate::{Ending, Event, Job};
+use gateway_amqp::IncomingTask;
+use gateway_celery::{
+    Message,
+    serve::{Request, again, iso, raised},
+};
+use serde_json::{Value, json, value::RawValue};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::{select, sync::mpsc, time::Instant};
+use uuid::Uuid;
+
+/// The longest message that is read: what RabbitMQ 4 takes.
+const LARGEST: usize = 16 << 20;
+/// So long a task that is nearly due is kept here rather than sent round.
+const SHORT: Duration = Duration::from_secs(1);
+/// A retry waits so long, doubled each time up to [`RETRY_MOST`].
+const RETRY_FIRST: i64 = 1_000;
+const RETRY_MOST: i64 = 60_000;
+/// A task that was interrupted by others than us comes back after a moment.
+const INTERRUPTED: Duration = Duration::from_secs(1);
+/// The longest text about a result or an exception in an event, in characters.
+const SHOWN: usize = 1024;
+
+/// Does what there is to be done for a task.
+pub(crate) async fn attend(desk: Arc<Desk>, incoming: IncomingTask) {
+    let IncomingTask { queue, message, redelivered, receipt } = incoming;
+    let request = match Request::read(&message, LARGEST) {
+        Ok(request) => request,
+        Err(unreadable) => {
+            tracing::error!(queue = message.routing_key, %unreadable, "a message is rejected");
+            receipt.reject().await;
+            return;
+        }
+    };
+    let held = match desk.table.enter(&request, &message.routing_key, redelivered, receipt) {
+        Entered::New(held) => held,
+        Entered::Known => {
+            tracing::info!(task = request.id, redelivered, "delivered once more while it is here: it goes on");
+            return;
+        }
+        Entered::DealtWith(receipt) => {
+            tracing::info!(task = request.id, "delivered again, and dealt with already");
+            receipt.ack().await;
+            return;
+        }
+    };
+    let Some(service) = desk.service(&request.task).cloned() else {
+        return unknown(&desk, &request, &held, queue).await;
+    };
+    let task = Attended { desk: &desk, queue, message: &message, request: &request, service: &service, held: &held };
+    match task.attend(redelivered).await {
+        Next::Ended => desk.settle(&held).await,
+        Next::Round => drop(desk.acknowledge(&held).await),
+        Next::Again => {
+            if !desk.acknowledge(&held).await {
+                desk.table.deal_with(&held);
+            }
+        }
+        Next::Back => {
+            let fresh = service.service.on_lost == OnLost::Fail;
+            desk.put_back(&held, queue, &request, fresh.then_some(&message)).await;
+        }
+    }
+}
+
+/// A task that nobody here knows.
+async fn unknown(desk: &Desk, request: &Request, held: &Held, queue: usize) {
+    tracing::error!(task = request.id, name = request.task, known = ?desk.tasks(), "a task is not one of ours: it fails");
+    let result = raised("NotRegistered", &request.task);
+    let exception = format!("NotRegistered({:?})", request.task);
+    desk.events.task("task-failed", &request.id, json!({ "exception": exception, "traceback": null }));
+    match desk.report_end(request, "FAILURE", &result).await {
+        true => desk.settle(held).await,
+        false => desk.put_back(held, queue, request, None).await,
+    }
+}
+
+/// What becomes of a task's message.
+enum Next {
+    /// It is done with.
+    Ended,
+    /// A copy of it waits with the broker, which is the same task as before.
+    Round,
+    /// A copy of it waits with the broker, which is another try.
+    Again,
+    /// It goes back.
+    Back,
+}
+
+struct Attended<'a> {
+    desk: &'a Arc<Desk>,
+    queue: usize,
+    message: &'a Message,
+    request: &'a Request,
+    service: &'a Arc<Served>,
+    held: &'a Held,
+}
+
+impl Attended<'_> {
+    async fn attend(&self, redelivered: bool) -> Next {
+        let request = self.request;
+        if let Some(next) = self.discarded().await {
+            return next;
+        }
+        if redelivered && self.service.service.on_lost == OnLost::Fail {
+            let why = "the task was given to a worker before, which was lost; it may have been begun";
+            return self.fail("WorkerLostError", why).await;
+        }
+        let received = json!({
+            "name": request.task, "args": request.shown.0, "kwargs": request.shown.1, "root_id": request.root_id,
+            "parent_id": request.parent_id, "retries": request.retries, "eta": request.eta.map(iso),
+            "expires": request.expires.map(iso),
+        });
+        self.tell("task-received", received);
+        let (id, argument) = match (Uuid::try_parse(&request.id), request.argument()) {
+            (_, Err(why)) => return self.fail("TypeError", &why).await,
+            (Err(_), _) => return self.fail("ValueError", "the task's id is not a UUID").await,
+            (Ok(id), Ok(argument)) => (id, argument.clone()),
+        };
+        if let Some(next) = self.wait_for_eta().await {
+            return next;
+        }
+        let slot = select! {
+            biased;
+            () = self.desk.stop.warm.cancelled() => return Next::Back,
+            () = self.held.cancel.cancelled() => return self.revoke("terminated", true, false).await,
+            slot = self.service.slots.clone().acquire_owned() => slot,
+        };
+        // The semaphore is never closed.
+        let Ok(_slot) = slot else { return Next::Back };
+        if let Some(next) = self.discarded().await {
+            return next;
+        }
+        if self.desk.stop.warm.is_cancelled() {
+            return Next::Back;
+        }
+        let job = Job::new(id, &*self.service.service.name, request.retries.saturating_add(1), argument);
+        self.run(job).await
+    }
+
+    /// A task that was revoked, or is too late, is not begun.
+    async fn discarded(&self) -> Option<Next> {
+        if self.desk.table.is_revoked(&self.request.id) {
+            return Some(self.revoke("revoked", false, false).await);
+        }
+        if self.request.expires.is_some_and(|expires| expires <= now()) {
+            return Some(self.revoke("expired", false, true).await);
+        }
+        None
+    }
+
+    /// A task that is not due lies with the broker until then; one that nearly is, here.
+    async fn wait_for_eta(&self) -> Option<Next> {
+        let eta = self.request.eta?;
+        loop {
+            let left = Duration::from_millis(u64::try_from(eta - now()).unwrap_or(0));
+            if left.is_zero() {
+                return None;
+            }
+            if left > SHORT {
+                return Some(self.go_round(self.request.retries, eta).await);
+            }
+            self.desk.pause(left, &self.held.cancel).await;
+            if let Some(next) = self.discarded().await {
+                return Some(next);
+            }
+            if self.desk.stop.warm.is_cancelled() {
+                return Some(Next::Back);
+            }
+        }
+    }
+
+    /// A copy of the task waits with the broker until `due`, retried so often.
+    async fn go_round(&self, retries: u32, due: i64) -> Next {
+        self.desk.table.stage(self.held, Stage::Leaving);
+        let parked = match again(self.message, retries, Some(&iso(due))) {
+            Ok(copy) => self.desk.delay(self.queue, copy, due).await,
+            Err(unreadable) => Handed::Refused(unreadable.to_string()),
+        };
+        match parked {
+            Handed::Over => {
+                let shown = Shown::new(self.request, &self.message.routing_key, false);
+                self.desk.table.wait(due, shown, now());
+                if retries == self.request.retries { Next::Round } else { Next::Again }
+            }
+            Handed::Not => Next::Back,
+            Handed::Refused(why) => self.fail("ValueError", &format!("the task cannot wait: {why}")).await,
+        }
+    }
+
+    async fn run(&self, job: Job) -> Next {
+        let (desk, request, service) = (self.desk, self.request, &self.service.service);
+        let (id, argument) = (job.id, job.argument.clone());
+        desk.table.begin(self.held, seconds());
+        self.tell("task-started", json!({}));
+        tracing::info!(task = request.id, service = service.name, retries = request.retries, "begun");
+        let began = Instant::now();
+        let limit = request.time_limit.and_then(|limit| Duration::try_from_secs_f64(limit).ok());
+        let limit = limit.map_or(service.work.timeout(), |limit| limit.min(service.work.timeout()));
+        let (events, heard) = mpsc::channel(16);
+        let run = service.work.run(&desk.runner, job, limit, events, self.held.cancel.clone());
+        let (ending, ()) = tokio::join!(Box::pin(run), self.tell_progress(heard));
+        let runtime = began.elapsed();
+        tracing::info!(task = request.id, service = service.name, ending = ending.name(), ?runtime, "ended");
+        if !matches!(ending, Ending::Unstarted { .. } | Ending::Aborted | Ending::Cancelled) {
+            desk.started(self.queue);
+        }
+        let (next, status) = self.conclude(ending, runtime).await;
+        if let (Next::Ended, Some(status)) = (&next, status) {
+            let desk = desk.clone();
+            let tracker = desk.tracker.clone();
+            tracker.spawn(async move { desk.runner.call_back(id, &argument, status).await });
+        }
+        next
+    }
+
+    /// Reports what a run tells, in order: each report is confirmed before the next is sent, since they may take
+    /// different channels.
+    async fn tell_progress(&self, mut events: mpsc::Receiver<Event>) {
+        let service = &self.service.service;
+        let mut meta = json!({});
+        while let Some(event) = events.recv().await {
+            let (state, result) = match event {
+                Event::Started { host, start_time } => {
+                    meta = json!({
+                        "worker_id_version": service.version, "start_time": start(start_time), "host": host,
+                        "type": service.task,
+                    });
+                    ("STARTED", json!({ "pid": std::process::id(), "hostname": self.desk.node }))
+                }
+                Event::Progress { done } => {
+                    let mut result = json!({ "current": done.floor() as u8, "total": 100 });
+                    if let (Some(result), Value::Object(meta)) = (result.as_object_mut(), &meta) {
+                        result.extend(meta.clone());
+                    }
+                    ("PROGRESS", result)
+                }
+                Event::Storing => ("STORING", meta.clone()),
+            };
+            self.desk.report(self.request, state, &raw(&result)).await;
+        }
+    }
+
+    /// What becomes of a run: the message's next, and the status that a callback is told.
+    async fn conclude(&self, ending: Ending, runtime: Duration) -> (Next, Option<&'static str>) {
+        match ending {
+            Ending::Success(result) => {
+                let fields = json!({ "result": shown(result.get()), "runtime": runtime.as_secs_f64() });
+                let reported = self.desk.report_end(self.request, "SUCCESS", &result).await;
+                self.tell("task-succeeded", fields);
+                (if reported { Next::Ended } else { Next::Back }, Some("SUCCESS"))
+            }
+            Ending::Failure { class, message } => self.failed(&class, &message).await,
+            Ending::Unstarted { message } => match self.desk.unstarted(self.queue, &message) {
+                Verdict::Back => (Next::Back, None),
+                Verdict::Fails | Verdict::Last => self.failed(Ending::SUBPROCESS, &message).await,
+            },
+            Ending::Cancelled => (self.revoke("terminated", true, false).await, Some("REVOKED")),
+            Ending::Aborted => {
+                if !self.desk.stop.cold.is_cancelled() {
+                    self.desk.pause(INTERRUPTED, &self.held.cancel).await;
+                }
+                (Next::Back, None)
+            }
+            Ending::Lost { message } => match self.service.service.on_lost {
+                OnLost::Fail => (self.fail("WorkerLostError", &message).await, Some("FAILURE")),
+                OnLost::Retry => (self.retry("WorkerLostError", &message, self.request.retries).await, None),
+            },
+        }
+    }
+
+    /// A failure, or another try if there is one left.
+    async fn failed(&self, class: &str, message: &str) -> (Next, Option<&'static str>) {
+        if self.request.retries < self.service.service.retries {
+            return (self.retry(class, message, self.request.retries + 1).await, None);
+        }
+        (self.fail(class, message).await, Some("FAILURE"))
+    }
+
+    async fn fail(&self, class: &str, message: &str) -> Next {
+        let reported = self.desk.report_end(self.request, "FAILURE", &raised(class, message)).await;
+        let exception = format!("{class}({:?})", shown(message));
+        self.tell("task-failed", json!({ "exception": exception, "traceback": null }));
+        if reported { Next::Ended } else { Next::Back }
+    }
+
+    /// Another try: the task goes round once more, counted so often.
+    async fn retry(&self, class: &str, message: &str, retries: u32) -> Next {
+        let wait = (RETRY_FIRST << self.request.retries.min(6)).min(RETRY_MOST);
+        let due = now() + wait;
+        self.desk.report(self.request, "RETRY", &raised(class, message)).await;
+        let exception = format!("{class}({:?})", shown(message));
+        self.tell("task-retried", json!({ "exception": exception, "traceback": null }));
+        self.go_round(retries, due).await
+    }
+
+    async fn revoke(&self, reason: &str, terminated: bool, expired: bool) -> Next {
+        tracing::info!(task = self.request.id, reason, "revoked");
+        let reported = self.desk.report_end(self.request, "REVOKED", &raised("TaskRevokedError", reason)).await;
+        let signum = terminated.then_some(15);
+        self.tell("task-revoked", json!({ "terminated": terminated, "signum": signum, "expired": expired }));
+        if reported { Next::Ended } else { Next::Back }
+    }
+
+    fn tell(&self, kind: &str, fields: Value) {
+        self.desk.events.task(kind, &self.request.id, fields);
+    }
+}
+
+fn raw(value: &Value) -> Box<RawValue> {
+    // Every value serialises.
+    serde_json::value::to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+        None => text.to_owned(),
+    }
+}
+
+/// When a run began, as the original's workers write it: `2026-01-02T03:04:05`.
+fn start(at: SystemTime) -> String {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let text = iso(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+    text.chars().take("2026-01-02T03:04:05".len()).collect()
+}

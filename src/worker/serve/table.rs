@@ -1,0 +1,363 @@
+//! What a worker knows of its tasks: those it has, those that are revoked, those that wait with the broker.
+
+use gateway_amqp::TaskReceipt;
+use gateway_celery::serve::Request;
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    hash::Hash,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// As many revoked ids are kept, and so long: what Celery's workers keep.
+const REVOKED: usize = 50_000;
+const REVOKED_FOR: Duration = Duration::from_secs(3 * 3600);
+/// As many tasks are known to be dealt with although the broker may not know it.
+const DEALT_WITH: usize = 10_000;
+const DEALT_WITH_FOR: Duration = Duration::from_secs(24 * 3600);
+/// As many waiting tasks are told to those who ask.
+const WAITING: usize = 1000;
+
+/// How far a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It is here and was not begun.
+    Reserved,
+    /// It runs.
+    Active,
+    /// It goes round once more: a copy of it waits with the broker, or will.
+    Leaving,
+    /// Its result is with the broker; only its receipt is still to be given back.
+    Done,
+}
+
+/// A task that this worker has.
+#[derive(Debug)]
+struct Entry {
+    shown: Shown,
+    stage: Stage,
+    /// Stops it.
+    cancel: CancellationToken,
+    /// Tells it from a later delivery of the same task.
+    number: u64,
+    /// Oldest first. Those of a connection that was lost are worth nothing, and harm nothing.
+    receipts: Vec<TaskReceipt>,
+}
+
+/// A delivery that is attended to.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    /// The task's id.
+    pub(crate) id: String,
+    /// The id and how often it was retried: what tells a task that was dealt with from its next try.
+    run: String,
+    number: u64,
+    /// Stops it.
+    pub(crate) cancel: CancellationToken,
+}
+
+/// A task as those who ask are told of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    pub(crate) id: String,
+    pub(crate) task: String,
+    pub(crate) args: String,
+    pub(crate) kwargs: String,
+    pub(crate) routing_key: String,
+    pub(crate) redelivered: bool,
+    /// Seconds since 1970 (UTC), once it is begun.
+    pub(crate) began: Option<f64>,
+}
+
+/// What became of a delivery.
+pub(crate) enum Entered {
+    /// It is new: to be attended to.
+    New(Held),
+    /// It is here already: its receipt goes with the one that is here.
+    Known,
+    /// It was dealt with, only the broker did not hear of it.
+    DealtWith(TaskReceipt),
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: HashMap<String, Entry>,
+    /// Receipts of those that are leaving, and whose copy is here already.
+    left: HashMap<u64, Vec<TaskReceipt>>,
+    numbers: u64,
+    revoked: Lately<String>,
+    dealt_with: Lately<String>,
+    waiting: VecDeque<(i64, Shown)>,
+    totals: BTreeMap<String, u64>,
+    processed: u64,
+}
+
+impl Inner {
+    fn entry(&mut self, held: &Held) -> Option<&mut Entry> {
+        self.entries.get_mut(&held.id).filter(|entry| entry.number == held.number)
+    }
+
+    fn forget(&mut self, held: &Held) {
+        self.left.remove(&held.number);
+        if self.entry(held).is_some() {
+            self.entries.remove(&held.id);
+        }
+    }
+}
+
+impl Shown {
+    pub(crate) fn new(request: &Request, routing_key: &str, redelivered: bool) -> Self {
+        Self {
+            id: request.id.clone(),
+            task: request.task.clone(),
+            args: request.shown.0.clone(),
+            kwargs: request.shown.1.clone(),
+            routing_key: routing_key.to_owned(),
+            redelivered,
+            began: None,
+        }
+    }
+}
+
+/// All of it. Nothing is done under its lock but looking and changing.
+#[derive(Default)]
+pub(crate) struct Table(Mutex<Inner>);
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Whole even if a holder panicked: each change is complete before anything could panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A task was delivered.
+    ///
+    /// What is delivered again (`redelivered`) while it is here lost its connection; what is not, was sent twice. Neither
+    /// is run twice. Only the copy of one that is leaving is new, and copies are never delivered *again* at first.
+    pub(crate) fn enter(
+        &self,
+        request: &Request,
+        routing_key: &str,
+        redelivered: bool,
+        receipt: TaskReceipt,
+    ) -> Entered {
+        let mut inner = self.lock();
+        let run = format!("{}/{}", request.id, request.retries);
+        if let Some(entry) = inner.entries.get_mut(&request.id)
+            && (entry.stage != Stage::Leaving || redelivered)
+        {
+            entry.receipts.push(receipt);
+            return Entered::Known;
+        }
+        if redelivered && inner.dealt_with.take(&run) {
+            return Entered::DealtWith(receipt);
+        }
+        inner.numbers += 1;
+        let held = Held { id: request.id.clone(), run, number: inner.numbers, cancel: CancellationToken::new() };
+        let entry = Entry {
+            shown: Shown::new(request, routing_key, redelivered),
+            stage: Stage::Reserved,
+            cancel: held.cancel.clone(),
+            number: held.number,
+            receipts: vec![receipt],
+        };
+        if let Some(left) = inner.entries.insert(request.id.clone(), entry) {
+            inner.left.insert(left.number, left.receipts);
+        }
+        Entered::New(held)
+    }
+
+    /// It begins; `now` in seconds since 1970.
+    pub(crate) fn begin(&self, held: &Held, now: f64) {
+        let mut inner = self.lock();
+        inner.processed += 1;
+        let Some(entry) = inner.entry(held) else { return };
+        (entry.stage, entry.shown.began) = (Stage::Active, Some(now));
+        let task = entry.shown.task.clone();
+        *inner.totals.entry(task).or_default() += 1;
+    }
+
+    /// It is done, or leaves.
+    pub(crate) fn stage(&self, held: &Held, stage: Stage) {
+        if let Some(entry) = self.lock().entry(held) {
+            entry.stage = stage;
+        }
+    }
+
+    /// The oldest receipt that was not given back yet. With the last the task is forgotten: it goes to others.
+    pub(crate) fn receipt(&self, held: &Held) -> Option<TaskReceipt> {
+        let mut inner = self.lock();
+        let receipts = match inner.entry(held) {
+            Some(entry) => Some(&mut entry.receipts),
+            None => inner.left.get_mut(&held.number),
+        };
+        let receipt = receipts.filter(|receipts| !receipts.is_empty()).map(|receipts| receipts.remove(0));
+        if receipt.is_none() {
+            inner.forget(held);
+        }
+        receipt
+    }
+
+    /// Should the broker give it out again, there is nothing to be done for it.
+    pub(crate) fn deal_with(&self, held: &Held) {
+        self.lock().dealt_with.put(held.run.clone(), DEALT_WITH, DEALT_WITH_FOR);
+    }
+
+    /// Notes revoked tasks.
+    pub(crate) fn revoke(&self, ids: impl IntoIterator<Item = String>) {
+        let mut inner = self.lock();
+        for id in ids {
+            inner.revoked.put(id, REVOKED, REVOKED_FOR);
+        }
+    }
+
+    pub(crate) fn is_revoked(&self, id: &str) -> bool {
+        self.lock().revoked.holds(id)
+    }
+
+    pub(crate) fn revoked(&self) -> Vec<String> {
+        self.lock().revoked.all()
+    }
+
+    /// Stops those of these tasks that are here; gives their ids.
+    pub(crate) fn terminate(&self, ids: &[String]) -> Vec<String> {
+        let inner = self.lock();
+        let here = ids.iter().filter(|id| match inner.entries.get(*id) {
+            Some(entry) if matches!(entry.stage, Stage::Reserved | Stage::Active) => {
+                entry.cancel.cancel();
+                true
+            }
+            _ => false,
+        });
+        here.cloned().collect()
+    }
+
+    /// A task lies with the broker until `due` (milliseconds since 1970).
+    pub(crate) fn wait(&self, due: i64, shown: Shown, now: i64) {
+        let mut inner = self.lock();
+        inner.waiting.retain(|(due, known)| *due > now && known.id != shown.id);
+        if inner.waiting.len() == WAITING {
+            inner.waiting.pop_front();
+        }
+        inner.waiting.push_back((due, shown));
+    }
+
+    /// Those that wait, and until when.
+    pub(crate) fn waiting(&self, now: i64) -> Vec<(i64, Shown)> {
+        let mut inner = self.lock();
+        inner.waiting.retain(|(due, _)| *due > now);
+        inner.waiting.iter().cloned().collect()
+    }
+
+    pub(crate) fn at(&self, stage: Stage) -> Vec<Shown> {
+        let inner = self.lock();
+        inner.entries.values().filter(|entry| entry.stage == stage).map(|entry| entry.shown.clone()).collect()
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<(Stage, Shown)> {
+        self.lock().entries.get(id).map(|entry| (entry.stage, entry.shown.clone()))
+    }
+
+    pub(crate) fn active(&self) -> usize {
+        self.lock().entries.values().filter(|entry| entry.stage == Stage::Active).count()
+    }
+
+    pub(crate) fn processed(&self) -> u64 {
+        self.lock().processed
+    }
+
+    /// Begun so far, by task.
+    pub(crate) fn totals(&self) -> BTreeMap<String, u64> {
+        self.lock().totals.clone()
+    }
+}
+
+/// A set that forgets its oldest.
+struct Lately<T> {
+    order: VecDeque<(Instant, T)>,
+    held: HashSet<T>,
+}
+
+impl<T> Default for Lately<T> {
+    fn default() -> Self {
+        Self { order: VecDeque::new(), held: HashSet::new() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Lately<T> {
+    fn put(&mut self, item: T, most: usize, keep: Duration) {
+        let now = Instant::now();
+        if self.held.insert(item.clone()) {
+            self.order.push_back((now, item));
+        }
+        while self.order.front().is_some_and(|(since, _)| self.order.len() > most || now - *since > keep) {
+            if let Some((_, oldest)) = self.order.pop_front() {
+                self.held.remove(&oldest);
+            }
+        }
+    }
+
+    fn holds<Q: ?Sized + Eq + Hash>(&self, item: &Q) -> bool
+    where
+        T: std::borrow::Borrow<Q>,
+    {
+        self.held.contains(item)
+    }
+
+    /// Was it in? It is not any more.
+    fn take(&mut self, item: &T) -> bool {
+        let was = self.held.remove(item);
+        if was {
+            self.order.retain(|(_, held)| held != item);
+        }
+        was
+    }
+
+    fn all(&self) -> Vec<T> {
+        self.order.iter().map(|(_, item)| item.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_are_forgotten() {
+        let mut lately = Lately::default();
+        let keep = Duration::from_secs(10);
+        for n in 0..5 {
+            lately.put(n, 3, keep);
+        }
+        lately.put(3, 3, keep);
+        assert_eq!(lately.all(), [2, 3, 4]);
+        assert!(lately.holds(&2) && !lately.holds(&1));
+        assert!(lately.take(&3) && !lately.take(&3));
+        tokio::time::advance(Duration::from_secs(11)).await;
+        lately.put(9, 3, keep);
+        assert_eq!(lately.all(), [9]);
+    }
+
+    #[test]
+    fn only_what_still_waits_is_told_and_only_so_much() {
+        let table = Table::default();
+        let shown = |n: usize| Shown {
+            id: n.to_string(),
+            task: "t".into(),
+            args: String::new(),
+            kwargs: String::new(),
+            routing_key: String::new(),
+            redelivered: false,
+            began: None,
+        };
+        for n in 0..WAITING + 2 {
+            table.wait(100 + n as i64, shown(n), 0);
+        }
+        table.wait(5000, shown(7), 0);
+        let waiting = table.waiting(0);
+        assert_eq!(waiting.len(), WAITING);
+        assert_eq!(waiting.last().map(|(due, shown)| (*due, shown.id.as_str())), Some((5000, "7")));
+        assert_eq!(table.waiting(4000).len(), 1);
+    }
+}
