@@ -3,6 +3,7 @@
 use crate::{
     broker::{self, Broker, StartBroker},
     engine::{self, Cache, View},
+    files::Shelf,
     keeper::{Desk, Installation, Keeper, Sender},
     locate::{self, Documents},
     plan::Plan,
@@ -83,6 +84,7 @@ impl Gateway {
         let cache = Arc::new(if shared { Cache::shared(keep.results) } else { Cache::default() });
         let view = Arc::new(View::new(plan.clone()));
 
+        let shelf = Shelf::new(&config);
         let (started, starting) = oneshot::channel();
         let thread = {
             let start = StartBroker {
@@ -103,7 +105,7 @@ impl Gateway {
                 failed: failed_sender,
                 shutdown: shutdown.clone(),
             };
-            let background = Background { start, keep, lease: options.lease, started };
+            let background = Background { start, keep, shelf: shelf.clone(), lease: options.lease, started };
             background.spawn(letters, parts)?
         };
         let broker = starting.await.map_err(|_| StartError::Thread)??;
@@ -128,6 +130,8 @@ impl Gateway {
             installation: Installation(desk.clone()),
             pages: Arc::new(setup::pages(&config, &plan.load())?),
             metrics: config.telemetry.metrics,
+            shelf,
+            max_file: config.files.max_file.bytes(),
             max_body: config.server.max_body.bytes() as usize,
             documents: Documents::new(&config, policy),
             sender: Sender(desk.clone()),
@@ -196,6 +200,7 @@ impl Gateway {
 struct Background {
     start: StartBroker,
     keep: Keep,
+    shelf: Shelf,
     lease: LeaseTimes,
     started: oneshot::Sender<Result<Arc<dyn Broker>, StartError>>,
 }
@@ -206,7 +211,7 @@ impl Background {
         letters: engine::Letters,
         parts: impl FnOnce(Arc<dyn Broker>) -> engine::Parts,
     ) -> Result<JoinHandle<()>, StartError> {
-        let Self { start, keep, lease, started } = self;
+        let Self { start, keep, shelf, lease, started } = self;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
         let (store, mailbox) = (start.store.clone(), start.mailbox.clone());
@@ -217,6 +222,7 @@ impl Background {
         let parts = parts(broker.clone());
         let shutdown = parts.shutdown.clone();
         let run = async move {
+            tokio::spawn(shelf.tend(shutdown.clone()));
             let engine = tokio::spawn(engine::drive(parts, letters));
             match broker.begin().await {
                 Ok(()) => {

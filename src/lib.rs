@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod engine;
+pub mod files;
 pub mod keeper;
 pub mod locate;
 pub mod plan;

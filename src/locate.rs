@@ -32,6 +32,10 @@ impl Documents {
 }
 
 /// The document URL policy of a checked configuration.
+///
+/// Our own temporary files are admitted by the host of `server.public_url`, which their URLs then begin with. Without a
+/// `public_url` they begin with what the request says our host is: that is no reason to admit a host, so then such a
+/// URL is judged like any other.
 pub(crate) fn policy(config: &Config) -> Result<Policy, StartError> {
     let fault = |fault: Fault| StartError::Documents(fault.to_string());
     let mut policy = Policy::default()

@@ -72,6 +72,7 @@ pub(crate) fn policy(config: &Config) -> Result<Policy, StartError> {
         .audience(auth.audience.as_str())
         .issuer(auth.issuer.as_str())
         .leeway(auth.leeway)
+        .shared_key(auth.shared_key.expose())
         .public(auth.public.iter().map(|verb| verb.as_str()));
     if !auth.key.is_empty() {
         policy = policy.secret(&auth.key_bytes().ok_or(StartError::Key)?);

@@ -7,6 +7,7 @@ mod beyond;
 pub use beyond::{Beyond, BeyondLayer, Nothing};
 
 use crate::{
+    files::Shelf,
     keeper::{Installation, Keeper, Sender},
     locate::Documents,
 };
@@ -15,6 +16,7 @@ use gateway_auth::{Auth, AuthLayer, Policy};
 use gateway_contract::Body;
 use gateway_dispatch::{Dispatch, DispatchLayer};
 use gateway_document::{Document, DocumentLayer};
+use gateway_files::{Files, FilesLayer};
 use gateway_metrics::{Metrics, MetricsLayer, Recorder};
 use gateway_pages::{Answers, Pages, PagesLayer};
 use gateway_respond::{Respond, RespondLayer};
@@ -26,7 +28,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 /// The whole stack round any application, as a type a host can name. No box and no `dyn` on its hot paths.
-pub type Stack<S> = Route<Metrics<Respond<Auth<Status<Answers<Submitting<S>, Installation>, Keeper>>>>>;
+pub type Stack<S> = Route<Metrics<Respond<Auth<Status<Answers<Files<Submitting<S>, Shelf>, Installation>, Keeper>>>>>;
 /// The part of the stack that submissions cross.
 pub type Submitting<S> = ReadArguments<Document<Dispatch<Beyond<S>, Sender>, Documents>>;
 
@@ -40,6 +42,8 @@ pub(crate) struct Materials {
     pub(crate) installation: Installation,
     pub(crate) pages: Arc<Pages>,
     pub(crate) metrics: bool,
+    pub(crate) shelf: Shelf,
+    pub(crate) max_file: u64,
     pub(crate) max_body: usize,
     pub(crate) documents: Documents,
     pub(crate) sender: Sender,
@@ -58,8 +62,20 @@ impl<S> Layer<S> for GatewayLayer {
     type Service = Stack<S>;
 
     fn layer(&self, application: S) -> Stack<S> {
-        let Materials { routes, recorder, policy, keeper, installation, pages, metrics, max_body, documents, sender } =
-            self.materials.clone();
+        let Materials {
+            routes,
+            recorder,
+            policy,
+            keeper,
+            installation,
+            pages,
+            metrics,
+            shelf,
+            max_file,
+            max_body,
+            documents,
+            sender,
+        } = self.materials.clone();
         let route = if self.alone { RouteLayer::alone(routes) } else { RouteLayer::new(routes) };
         tower::ServiceBuilder::new()
             // Name it: everything below works on the name alone, and a request without one crosses untouched.
@@ -74,6 +90,8 @@ impl<S> Layer<S> for GatewayLayer {
             .layer(StatusLayer::new(keeper))
             // Answer it, if it asks about a service or about us.
             .layer(PagesLayer::new(installation, pages).metrics(metrics))
+            // Keep it, or give it back, if it is a temporary file: an upload is no submission, and larger than one.
+            .layer(FilesLayer::new(shelf, max_file))
             // Read it: submissions alone come this far with a body; the seed's clients send `doc_url` in a form.
             .layer(ArgumentsLayer::new(max_body))
             // Find it: a storage id becomes a URL, every URL is judged.

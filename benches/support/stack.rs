@@ -28,6 +28,17 @@ const AUDIENCE: &str = "service-gateway";
 /// A status as a client sees it while a worker is at it.
 const RESULT: &str = r#"{"current":42,"total":100,"worker_id_version":"0.4.3","start_time":"2026-01-01T00:00:00","host":"worker-1","type":"stub"}"#;
 
+/// One service that nobody serves.
+const CONFIGURATION: &str = r#"
+[auth]
+mode = "none"
+[store]
+url = "sqlite::memory:"
+[annotations]
+post_url = "http://example.org/{ann_doc_id}/annotations"
+[services.stub]
+"#;
+
 /// The application behind the layers: answers at once with nothing.
 #[derive(Clone, Copy)]
 pub(crate) struct Application;
@@ -179,8 +190,8 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start() -> Self {
-        let text = "[auth]\nmode = \"none\"\n[store]\nurl = \"sqlite::memory:\"\n[services.stub]\n";
-        let loaded = config::parse(Some((Path::new("bench.toml"), text)), [], &[]).expect("a valid configuration");
+        let file = Some((Path::new("bench.toml"), CONFIGURATION));
+        let loaded = config::parse(file, [], &[]).expect("a valid configuration");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let gateway = runtime.block_on(Gateway::start(&loaded.config, Options::default())).expect("a gateway");
         Self { gateway, runtime }

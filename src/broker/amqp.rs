@@ -3,6 +3,7 @@
 mod bound;
 mod dead;
 mod hear;
+mod kept;
 mod revoke;
 mod send;
 
@@ -54,6 +55,7 @@ struct Start {
     publications: mpsc::Receiver<Publish>,
     revokes: revoke::Orders,
     releases: Option<mpsc::Receiver<Uuid>>,
+    kept: Option<gateway_redis::Inbox>,
 }
 
 struct Shared {
@@ -66,6 +68,10 @@ struct Shared {
     mailbox: Mailbox,
     /// Where workers send each task's results to a queue of its own.
     bound: Option<Bound>,
+    /// Where they keep them in Redis.
+    redis: Option<gateway_redis::Client>,
+    /// How long after its end a task's result is kept.
+    keep: Millis,
     /// A worker sends results that die with the broker.
     fleeting: AtomicBool,
     closing: CancellationToken,
@@ -93,6 +99,11 @@ impl Amqp {
         let (client, inbox) = Client::start(settings);
         let (revoker, revokes) = revoke::revoker();
         let (bound, releases) = (config.broker.result_backend == ResultBackend::Amqp).then(bound::bound).unzip();
+        let (redis, kept) = match &config.broker.result_backend {
+            ResultBackend::Redis(url) => Some(kept::start(url)?),
+            ResultBackend::Rpc | ResultBackend::Amqp => None,
+        }
+        .unzip();
         let (publications, receiver) = mpsc::channel(PUBLICATIONS);
         let shared = Shared {
             client,
@@ -102,6 +113,8 @@ impl Amqp {
             cache,
             mailbox,
             bound,
+            redis,
+            keep: Millis::try_from(config.store.keep_results.as_millis()).unwrap_or(Millis::MAX / 4),
             fleeting: AtomicBool::new(false),
             closing: CancellationToken::new(),
             tracker: TaskTracker::new(),
@@ -110,7 +123,7 @@ impl Amqp {
             shared: Arc::new(shared),
             publications,
             revoker,
-            start: Mutex::new(Some(Start { inbox, publications: receiver, revokes, releases })),
+            start: Mutex::new(Some(Start { inbox, publications: receiver, revokes, releases, kept })),
         })
     }
 }
@@ -145,7 +158,7 @@ impl Broker for Amqp {
         let start = self.start.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (shared, revoker) = (self.shared.clone(), self.revoker.clone());
         Box::pin(async move {
-            let Some(Start { inbox, publications, revokes, releases }) = start else { return Ok(()) };
+            let Some(Start { inbox, publications, revokes, releases, kept }) = start else { return Ok(()) };
             for waiting in shared.store.outbox().await? {
                 // It may have been published just before the last process ended.
                 let waiting = Waiting { attempts: waiting.attempts + 1, ..waiting };
@@ -175,6 +188,9 @@ impl Broker for Amqp {
             spawn("deliveries", Box::pin(hear::deliveries(shared.clone(), deliveries)));
             if let Some(releases) = releases {
                 spawn("releases", Box::pin(bound::releases(shared.clone(), releases)));
+            }
+            if let Some(inbox) = kept {
+                spawn("kept results", Box::pin(kept::results(shared.clone(), inbox, shared.keep)));
             }
             spawn("dead letters", Box::pin(dead::letters(shared.clone(), dead_letters)));
             spawn("events", Box::pin(hear::events(shared.clone(), events, revoker)));
@@ -230,10 +246,12 @@ impl Broker for Amqp {
         let fleeting = self.shared.fleeting.load(Relaxed).then(|| {
             "a worker sends results that are lost if the broker restarts: set result_persistent=True there".to_owned()
         });
+        let silent = self.shared.redis.as_ref().and_then(|redis| redis.fault().borrow().clone());
+        let silent = silent.map(|why| format!("results are not heard from Redis: {why}"));
         vec![
             Part { name: "broker", fault: fault(down), essential: true },
             Part { name: "queues", fault: fault(queues), essential: false },
-            Part { name: "results", fault: fleeting, essential: false },
+            Part { name: "results", fault: silent.or(fleeting), essential: false },
         ]
     }
 
@@ -241,6 +259,9 @@ impl Broker for Amqp {
         let shared = self.shared.clone();
         Box::pin(async move {
             shared.closing.cancel();
+            if let Some(redis) = &shared.redis {
+                redis.close().await;
+            }
             shared.client.close(GRACE).await;
             shared.tracker.close();
             shared.tracker.wait().await;

@@ -189,6 +189,17 @@ impl Shared {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The clock may have been set back since an alarm was set: then it came too early, and no other would come.
+    async fn rearm(&self, service: &Arc<str>, alarm: &Alarm) {
+        match self.store.due().await {
+            Ok(due) => due.into_iter().filter(|(name, _)| name == service).for_each(|(_, at)| alarm.set(at)),
+            Err(error) => {
+                tracing::warn!(%error, service = &**service, "what is due next is not known; it is looked for again");
+                alarm.set(now() + TELL_AGAIN.as_millis() as Millis);
+            }
+        }
+    }
+
     /// A task that was running when the last process ended.
     async fn hand_back(&self, orphan: Orphan) -> Result<(), Stopped> {
         const WHY: &str = "the gateway or its machine stopped while the task ran";
@@ -238,7 +249,10 @@ async fn slots(shared: Arc<Shared>, service: Arc<ServicePlan>, alarm: Arc<Alarm>
             Ok(Answer::Claimed(task, body)) => {
                 shared.tracker.spawn(work(shared.clone(), service.clone(), *task, body, permit));
             }
-            Ok(Answer::NothingDue) => look = false,
+            Ok(Answer::NothingDue) => {
+                look = false;
+                shared.rearm(&name, &alarm).await;
+            }
             Ok(_) => tokio::time::sleep(TELL_AGAIN).await,
             Err(Stopped) => return,
         }

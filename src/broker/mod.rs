@@ -22,7 +22,7 @@ use gateway_life::{Fact, Millis, Publish, Task};
 use gateway_outside::{Client, Limits, Policy};
 use gateway_worker::{GuardCommand, RunnerSettings};
 use std::{path::PathBuf, sync::Arc, time::Duration};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use uuid::Uuid;
 
 /// A broker. None of these may block: the engine's thread calls them.
@@ -56,8 +56,23 @@ const TELL_AGAIN: Duration = Duration::from_secs(1);
 pub enum Receipt {
     /// A message from RabbitMQ: acknowledged once its fact is written, told again as long as it is not.
     Delivery(Box<Delivered>),
+    /// A state that is kept where it was read: read again if it is not written.
+    Kept(Kept),
     /// A slot of the embedded broker: told `true` or `false`.
     Slot(oneshot::Sender<bool>),
+}
+
+/// A state that is kept elsewhere, and its share of what may be on its way into the store.
+#[derive(Debug)]
+pub struct Kept {
+    again: Arc<Notify>,
+    _share: OwnedSemaphorePermit,
+}
+
+impl Kept {
+    fn new(again: Arc<Notify>, share: OwnedSemaphorePermit) -> Self {
+        Self { again, _share: share }
+    }
 }
 
 /// A message, and what has to be written before it may be acknowledged.
@@ -78,6 +93,7 @@ impl Receipt {
     pub fn written(self) {
         match self {
             Receipt::Delivery(delivered) => delivered.receipt.ack(),
+            Receipt::Kept(_) => {}
             // The slot may have ended with the process.
             Receipt::Slot(sender) => drop(sender.send(true)),
         }
@@ -94,6 +110,7 @@ impl Receipt {
                     let _ = mailbox.heard(id, fact, Some(Receipt::Delivery(delivered))).await;
                 });
             }
+            Receipt::Kept(kept) => kept.again.notify_one(),
             Receipt::Slot(sender) => drop(sender.send(false)),
         }
     }

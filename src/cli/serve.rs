@@ -75,13 +75,19 @@ pub(super) fn settings(config: &Config) -> Settings {
         listen: server.listen,
         public_url: server.public_url.as_ref().map(|url| url.as_str().to_owned()),
         trusted_proxies: server.trusted_proxies.clone(),
-        max_body: server.max_body.bytes(),
+        max_body: largest_body(config),
         header_timeout: server.header_timeout,
         request_timeout: server.request_timeout,
         shutdown_grace: server.shutdown_grace,
         max_concurrency: server.max_concurrency as usize,
         threads: 0,
     }
+}
+
+/// The larger of a submission and of an upload: each is held to its own limit by the layer that reads it.
+fn largest_body(config: &Config) -> u64 {
+    let upload = config.files.max_file.bytes().saturating_add(gateway_files::MAX_FORM);
+    config.server.max_body.bytes().max(upload)
 }
 
 /// SIGTERM (an operator) or SIGINT (Ctrl-C).

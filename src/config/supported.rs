@@ -2,7 +2,7 @@
 //!
 //! **This list only shrinks**: whoever implements an entry deletes its lines, and the rest of the crate stays as it is.
 
-use crate::{Algorithm, Config, Files, Mode, ResultBackend, Scaling, Service, ServiceScaling, schema::join};
+use crate::{Algorithm, Config, Mode, Scaling, Service, ServiceScaling, schema::join};
 
 /// What happens to a configuration that asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,11 +26,6 @@ pub(crate) struct NotYet {
 /// The list.
 pub(crate) const NOT_YET: &[NotYet] = &[
     NotYet {
-        what: "the redis result backend is not available in this version: use rpc",
-        answer: Answer::Refused,
-        asked: |config| when(matches!(config.broker.result_backend, ResultBackend::Redis(_)), "broker.result_backend"),
-    },
-    NotYet {
         what: "public keys (jwks_url and the algorithms RS*, ES* and EdDSA) are not available in this version: \
                use HS256, HS384 or HS512 with auth.key",
         answer: Answer::Refused,
@@ -51,15 +46,6 @@ pub(crate) const NOT_YET: &[NotYet] = &[
         what: "the workflow service is not available in this version",
         answer: Answer::Refused,
         asked: |config| when(config.services.contains_key("simple_workflow"), "services.simple_workflow"),
-    },
-    NotYet {
-        what: "temporary files are not available in this version: the setting has no effect",
-        answer: Answer::Ignored,
-        asked: |config| {
-            let mut keys = when(config.files != Files::default(), "files");
-            keys.extend(when(!config.auth.shared_key.is_empty(), "auth.shared_key"));
-            keys
-        },
     },
     NotYet {
         what: "the need for workers is not computed in this version: the setting has no effect",

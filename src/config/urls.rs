@@ -143,7 +143,7 @@ pub enum ResultBackend {
 }
 
 impl ResultBackend {
-    /// Reads `rpc`, `amqp` or `redis://…`.
+    /// Reads `rpc`, `amqp` or `redis://…` (`rediss://…` for TLS).
     ///
     /// # Errors
     /// What is wrong, in words that do not quote the URL.
@@ -151,7 +151,7 @@ impl ResultBackend {
         match text {
             "rpc" => Ok(Self::Rpc),
             "amqp" => Ok(Self::Amqp),
-            _ => SecretUrl::parse(text, &["redis"])
+            _ => SecretUrl::parse(text, &["redis", "rediss"])
                 .map(Self::Redis)
                 .map_err(|reason| format!("{reason}; or `rpc`, or `amqp`")),
         }

@@ -182,7 +182,9 @@ fn heard(task: &mut Task, report: &Report, now: Millis) -> Change {
 }
 
 fn heard_after_end(task: &mut Task, report: &Report, now: Millis, delivered: Change) -> Change {
-    if task.presumed && report.state.is_end() && report.source != Source::Event {
+    // A worker that was told of an end that we presumed answers REVOKED: our own echo, and no end of its own.
+    let own_end = report.state.is_end() && report.state != State::Revoked && report.source != Source::Event;
+    if task.presumed && own_end {
         end(task, report.state.clone(), report.result.clone(), now);
         return Change { changed: true, ended: true, ..delivered };
     }
@@ -193,12 +195,18 @@ fn heard_after_end(task: &mut Task, report: &Report, now: Millis, delivered: Cha
 
 /// Does this report of an open state tell something newer than what is known? Notes a new run where it tells of one.
 fn moves_on(task: &mut Task, report: &Report) -> bool {
+    let after_retry = task.state == State::Retry && report.state != State::Retry;
     let again = match (&task.state, &report.state) {
         (_, State::Pending) => return false,
         // Events travel beside the results: what they tell counts only before the first result.
-        (known, _) if report.source == Source::Event => return matches!(known, State::Pending | State::Retry),
+        (State::Pending, _) if report.source == Source::Event => return true,
+        (State::Retry, _) if report.source == Source::Event => true,
+        _ if report.source == Source::Event => return false,
         (State::Started, State::Received) => return false,
-        (known, told @ (State::Received | State::Started)) if known == told => task.result != report.result,
+        // The first result after an event tells of the same run; a different one of another.
+        (known, told @ (State::Received | State::Started)) if known == told => {
+            task.result.is_some() && task.result != report.result
+        }
         (State::Progress | State::Other(_), State::Received | State::Started) => true,
         (_, State::Progress) => {
             let lower = report.current.is_some_and(|current| current < task.current);
@@ -211,6 +219,7 @@ fn moves_on(task: &mut Task, report: &Report) -> bool {
         }
         _ => false,
     };
+    let again = again || after_retry;
     if again || report.state == State::Retry {
         task.current = 0.0;
         task.run = None;

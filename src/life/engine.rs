@@ -4,6 +4,7 @@ use crate::{
     Accept, CommitFault, Fact, Millis, Source, State, Task, Write, Written,
     outbox::{Fate, Next, Outbox, Waiting},
     reload::Reload,
+    settle::refuse_stopped,
 };
 use bytes::Bytes;
 use std::{
@@ -186,6 +187,8 @@ pub struct Engine<C, R> {
     /// When the rest of it does.
     pub(crate) lazy_due: Option<Millis>,
     pub(crate) stopped: bool,
+    /// When it was last told the time.
+    clock: Millis,
 }
 
 /// Submissions that may wait for a place in a full outbox; beyond, they are refused at once.
@@ -207,6 +210,7 @@ impl<C, R> Engine<C, R> {
             urgent: false,
             lazy_due: None,
             stopped: false,
+            clock: Millis::MIN,
         }
     }
 
@@ -227,6 +231,10 @@ impl<C, R> Engine<C, R> {
 
     /// Takes one input. Follow a run of inputs by [`Engine::flush`].
     pub fn step(&mut self, now: Millis, input: Input<C, R>, effects: &mut Vec<Effect<C, R>>) {
+        if self.stopped {
+            return refuse_stopped(input, effects);
+        }
+        self.keep_time(now);
         match input {
             Input::Submit(client, accept) => self.submit(now, client, accept, effects),
             Input::Cancel(client, id, service) => {
@@ -256,6 +264,7 @@ impl<C, R> Engine<C, R> {
         if self.stopped {
             return;
         }
+        self.keep_time(now);
         if let (false, Some(term)) = (self.limits.store_is_queue, self.reload.term()) {
             while let Some(next) = self.outbox.next() {
                 match next {
@@ -303,10 +312,24 @@ impl<C, R> Engine<C, R> {
         [held, store, self.outbox.next_due()].into_iter().flatten().min()
     }
 
+    /// Waits go on as long as they were meant to, even if the clock is set back.
+    fn keep_time(&mut self, now: Millis) {
+        let back = self.clock.saturating_sub(now);
+        self.clock = now;
+        if back <= 0 {
+            return;
+        }
+        self.held.iter_mut().for_each(|(until, ..)| *until -= back);
+        self.lazy_due = self.lazy_due.map(|due| due - back);
+        if let Some(committing) = &mut self.committing {
+            committing.since -= back;
+        }
+        self.reload.clock_set_back(back);
+        self.outbox.clock_set_back(back);
+    }
+
     fn submit(&mut self, now: Millis, client: C, accept: Box<Accept>, effects: &mut Vec<Effect<C, R>>) {
-        if self.stopped {
-            effects.push(Effect::Answer(client, Answer::NotWritten("the store has failed".into())));
-        } else if self.limits.store_is_queue || self.outbox.take_place(&accept.task.service) {
+        if self.limits.store_is_queue || self.outbox.take_place(&accept.task.service) {
             self.accept(client, accept);
         } else if self.held.len() < HELD {
             self.held.push_back((now + self.limits.patience, client, accept));

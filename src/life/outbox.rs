@@ -243,6 +243,16 @@ impl Outbox {
         }
     }
 
+    pub(crate) fn clock_set_back(&mut self, back: Millis) {
+        for (due, id) in std::mem::take(&mut self.delayed) {
+            let due = due - back;
+            self.delayed.insert((due, id));
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.at = At::Delayed(due);
+            }
+        }
+    }
+
     pub(crate) fn next_due(&self) -> Option<Millis> {
         self.delayed.first().map(|&(due, _)| due)
     }

@@ -63,6 +63,10 @@ impl Reload {
         due
     }
 
+    pub(crate) fn clock_set_back(&mut self, back: Millis) {
+        self.wanted = self.wanted.map(|wanted| wanted - back);
+    }
+
     pub(crate) fn is_under_way(&self) -> bool {
         self.running.is_some()
     }

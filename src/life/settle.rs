@@ -1,7 +1,7 @@
 //! What follows from a commit.
 
 use crate::{
-    Answer, Change, CommitFault, Delivery, Effect, Engine, Millis, Task, Written,
+    Answer, Change, CommitFault, Delivery, Effect, Engine, Heard, Input, Millis, Task, Written,
     engine::{Committing, Origin},
     outbox::Waiting,
 };
@@ -17,12 +17,11 @@ impl<C, R> Engine<C, R> {
         result: Result<Vec<Written>, CommitFault>,
         effects: &mut Vec<Effect<C, R>>,
     ) {
-        let Some(Committing { origins, since, .. }) = self.committing.take() else { return };
+        let Some(Committing { origins, .. }) = self.committing.take() else { return };
         let fault = match result {
             Ok(written) => {
                 for (origin, written) in origins.into_iter().zip(written) {
-                    // What is due was written by the clock as it was then: it may have gone back since.
-                    self.settle(now.max(since), origin, written, effects);
+                    self.settle(now, origin, written, effects);
                 }
                 return self.admit_held();
             }
@@ -80,12 +79,12 @@ impl<C, R> Engine<C, R> {
         }
     }
 
-    fn settle(&mut self, due: Millis, origin: Origin<C, R>, written: Written, effects: &mut Vec<Effect<C, R>>) {
+    fn settle(&mut self, now: Millis, origin: Origin<C, R>, written: Written, effects: &mut Vec<Effect<C, R>>) {
         match (origin, written) {
             (Origin::Submit(client, message), Written::Accepted(task)) => {
                 tell(client, Answer::Accepted(task.id), effects);
                 if self.limits.store_is_queue {
-                    effects.push(Effect::Due(message.service, due));
+                    effects.push(Effect::Due(message.service, now));
                 } else {
                     self.outbox.put(message);
                 }
@@ -168,6 +167,17 @@ impl<C, R> Engine<C, R> {
             Origin::Own(..) => {}
             Origin::Tried(id, _) => self.outbox.recorded(id, Err(now + AGAIN)),
         }
+    }
+}
+
+/// Nothing more is written by this process: whoever waits for that is told so, and what was heard is left to the next.
+pub(crate) fn refuse_stopped<C, R>(input: Input<C, R>, effects: &mut Vec<Effect<C, R>>) {
+    match input {
+        Input::Submit(client, _) | Input::Cancel(client, ..) | Input::Claim(client, _) => {
+            effects.push(Effect::Answer(client, Answer::NotWritten(FAILED.into())));
+        }
+        Input::Heard(Heard { receipt, .. }) => effects.extend(receipt.map(Effect::Return)),
+        _ => {}
     }
 }
 

@@ -178,6 +178,9 @@ pub trait Store: Send + Sync + 'static {
     /// The latest cancelled tasks, at most `limit` that ended after `since`, oldest first: workers may have to be told of
     /// them again.
     fn revoked(&self, since: Millis, limit: usize) -> BoxFuture<Result<Vec<Cancelled>, StoreError>>;
+    /// Tasks of which a worker may still report something that counts: open ones, and those with an end that was only
+    /// presumed, after `since`. At most `limit`, in the order of their ids, from the one after `after` on.
+    fn unsettled(&self, since: Millis, after: Uuid, limit: usize) -> BoxFuture<Result<Vec<Uuid>, StoreError>>;
     /// Services with messages in the outbox, and when the first of each is due.
     fn due(&self) -> BoxFuture<Result<Vec<Due>, StoreError>>;
     /// Finds what is over its time, and deletes what is over its last, at most `limit` of each. Silent tasks are told

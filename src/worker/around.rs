@@ -1,14 +1,5 @@
 //! What a task's argument asks for around the run itself: annotations and files handed in, somebody called at the end.
-//!
-//! | the argument's | what is done with it |
-//! |---|---|
-//! | `annotation_service.url` | the result, or its member `annotations` if it is an object, is a list: it is posted there |
-//! | `service.misc.upload_url` | what is in `{output}` goes to the storage service; the result then names the files |
-//! | `service.misc.callback_url` | is told `{"uuid", "status"}` when the task has ended |
-//!
-//! **Files in the result.** A result that is an object gets the member `files` (in place of its own, if it has one),
-//! no result becomes `{"files": […]}`, and every other becomes `{"result": …, "files": […]}`. Each file is
-//! `{"name", "storage_doc_id"}`; the name is its path below `{output}`. Links are left out.
+//! See the crate's documentation for what that is, and for the files in a result.
 //!
 //! All of these URLs are strangers': the client's policy judges them when it connects.
 

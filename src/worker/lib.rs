@@ -1,8 +1,33 @@
-//! The other end: runs one program for one task, under a guard.
+//! The other end: does tasks.
 //!
-//! [`Runner::run`] makes a run directory, fetches the document, starts the program and turns what it says into
-//! [`Event`]s and one [`Ending`]. Whoever receives the tasks - the embedded broker, or a consumer of RabbitMQ - says
-//! what becomes of an ending: answer, retry, requeue.
+//! - [`Runner`] runs one program, or one [`Handler`] in Rust, for one task, and turns what it says into [`Event`]s and
+//!   one [`Ending`]. Whoever receives the tasks - the embedded broker, or [`work`] - says what becomes of an ending:
+//!   answer, retry, requeue.
+//! - [`work`] is a whole worker on RabbitMQ, and to Celery's clients and tools one of theirs: give it services, each with
+//!   a [`Program`] or a handler.
+//!
+//! ```no_run
+//! use gateway_worker::{
+//!     Address, Client, Failure, GuardCommand, HandlerProgress, HandlerTask, Limits, Policy, RunnerSettings, Service,
+//!     Stop, WorkerOptions, work,
+//! };
+//! use serde_json::{Value, json};
+//!
+//! async fn double(task: HandlerTask, _: HandlerProgress) -> Result<Value, Failure> {
+//!     let number = task.argument["service"]["misc"]["number"].as_str().unwrap_or_default();
+//!     Ok(json!(2.0 * number.parse::<f64>()?))
+//! }
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let runner = RunnerSettings::new("runs", GuardCommand::this_binary(), Client::new(Policy::default(), Limits::default())?);
+//! let address = Address::parse("amqp://guest:guest@localhost:5672/")?;
+//! work(WorkerOptions::new(address, vec![Service::handled("double", double)], runner), Stop::default()).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # How a program is run
+//!
+//! [`Runner::run`] makes a run directory, fetches the document, starts the program, and hands in what it made: annotations
+//! and files, where the task's argument asks for it (see below).
 //!
 //! ```text
 //! gateway or worker ── socket ── guard ── program ── whatever it starts
@@ -38,6 +63,20 @@
 //!   "accuracy: 95%".
 //! - Lines end at `\n` or `\r`; of one longer than [`Program::max_line`] the rest is dropped.
 //!
+//! # What is handed in
+//!
+//! The task's argument says what is done when the program (or handler) has succeeded:
+//!
+//! | the argument's | what is done with it |
+//! |---|---|
+//! | `annotation_service.url` | the result, or its member `annotations` if it is an object, is a list: it is posted there |
+//! | `service.misc.upload_url` | what is in `{output}` goes to the storage service; the result then names the files |
+//! | `service.misc.callback_url` | is told `{"uuid", "status"}` when the task has ended ([`Runner::call_back`]) |
+//!
+//! A result that is an object gets the member `files` (in place of its own, if it has one), no result becomes
+//! `{"files": […]}`, and every other becomes `{"result": …, "files": […]}`. Each file is `{"name", "storage_doc_id"}`; its
+//! name is its path below `{output}`. Links are left out. What is not taken fails the task.
+//!
 //! Memory is bounded by `max_result` and `max_line`, whatever a program writes.
 
 mod around;
@@ -55,6 +94,8 @@ mod serve;
 mod settings;
 mod supervise;
 
+pub use gateway_amqp::{Address, Kind, QueueSpec};
+pub use gateway_outside::{Client, Limits, Policy};
 pub use handler::{DynHandler, Failure, Handler, HandlerProgress, HandlerTask};
 pub use program::{Ending, Event, Job, Program};
 pub use recover::{LeftOver, recover};

@@ -17,6 +17,18 @@ fn blocks<'a>(markdown: &'a str, language: &str) -> Vec<&'a str> {
     markdown.split(&opening).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
+/// The headings of a Markdown file, as links name them.
+fn headings(file: &str) -> impl Iterator<Item = String> {
+    let headings = text(file);
+    let headings: Vec<_> = headings.lines().filter_map(|line| line.strip_prefix('#')).map(slug).collect();
+    headings.into_iter()
+}
+
+fn slug(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase();
+    words.chars().filter(|c| c.is_alphanumeric() || " -".contains(*c)).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
 #[test]
 fn the_shipped_configuration_loads() {
     let loaded = config::load(Some(&root().join("config/gateway.toml")), environment(), &[]).unwrap();
@@ -48,8 +60,12 @@ fn what_the_documents_point_at_is_there() {
             assert!(root().join(path).exists(), "{document} points at {path}");
         }
         let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        for link in links.filter(|link| !link.contains("://") && !link.starts_with('#')) {
-            assert!(root().join(link).exists(), "{document} links to {link}");
+        for link in links.filter(|link| !link.contains("://")) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let file = if file.is_empty() { document } else { file };
+            assert!(root().join(file).exists(), "{document} links to {link}");
+            let known = heading.is_empty() || headings(file).any(|known| known == heading);
+            assert!(known, "{document} links to {link}, and there is no such heading");
         }
     }
 }

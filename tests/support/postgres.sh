@@ -70,8 +70,8 @@ make() {
     }
     (
         as_user openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=test \
-            -addext subjectAltName=IP:127.0.0.1 -keyout "$dir/data/server.key" -out "$dir/data/server.crt" \
-            >"$dir/log/openssl.log" 2>&1
+            -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+            -keyout "$dir/data/server.key" -out "$dir/data/server.crt" >"$dir/log/openssl.log" 2>&1
     ) || die "openssl could not make a certificate; log in $dir/log"
     cp "$dir/data/server.crt" "$dir/server.crt"
     chmod 644 "$dir/server.crt"

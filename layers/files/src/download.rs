@@ -111,7 +111,7 @@ fn of_status<R>(status: StatusCode) -> Reply<R> {
 }
 
 fn streamed<R>(content: Content, length: u64) -> Reply<R> {
-    Response::new(Body::Stream { stream: Sized { content, left: length }.boxed_unsync() })
+    Response::new(Body::Stream { stream: OfLength { content, left: length }.boxed_unsync() })
 }
 
 /// All that is told here is ASCII: names, numbers and our own words. (A tag of a shelf that is not is left out.)
@@ -122,12 +122,12 @@ fn put<R>(reply: &mut Reply<R>, name: header::HeaderName, value: &str) {
 }
 
 /// A content of a known length.
-struct Sized {
+struct OfLength {
     content: Content,
     left: u64,
 }
 
-impl http_body::Body for Sized {
+impl http_body::Body for OfLength {
     type Data = Bytes;
     type Error = BoxError;
 

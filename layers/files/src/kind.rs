@@ -53,7 +53,8 @@ const OTHERS: &[(&str, &str)] = &[
 /// The media type, and whether a browser may show it.
 pub(crate) fn of(extension: Option<&str>) -> (&'static str, bool) {
     let extension = extension.unwrap_or_default().to_ascii_lowercase();
-    let find = |table: &[(&str, &'static str)]| table.iter().find(|(known, _)| *known == extension).map(|(_, kind)| *kind);
+    let find =
+        |table: &[(&str, &'static str)]| table.iter().find(|(known, _)| *known == extension).map(|(_, kind)| *kind);
     match find(HARMLESS) {
         Some(kind) => (kind, true),
         None => (find(OTHERS).unwrap_or("application/octet-stream"), false),

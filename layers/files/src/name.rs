@@ -70,7 +70,9 @@ mod tests {
             assert_eq!(Name::new(good).unwrap().as_str(), good);
         }
         let long = "x".repeat(MAX_NAME + 1);
-        for bad in ["", ".", "..", ".hidden", "../../etc/passwd", "/etc", "a/b", "a\\b", "a b", "é", "a\0", "a\n", "a\""] {
+        for bad in
+            ["", ".", "..", ".hidden", "../../etc/passwd", "/etc", "a/b", "a\\b", "a b", "é", "a\0", "a\n", "a\""]
+        {
             assert_eq!(Name::new(bad), Err(NameError), "{bad:?}");
         }
         assert_eq!(Name::new(&long), Err(NameError));

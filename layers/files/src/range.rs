@@ -74,7 +74,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_the_whole() {
-        for header in ["", "bytes", "bytes=", "bytes=-", "bytes=2-1", "bytes=a-b", "bytes=+1-2", "bytes=1-2,4-4", "rows=1-2"] {
+        for header in
+            ["", "bytes", "bytes=", "bytes=-", "bytes=2-1", "bytes=a-b", "bytes=+1-2", "bytes=1-2,4-4", "rows=1-2"]
+        {
             assert_eq!(read(header, 5), Asked::Whole, "{header}");
         }
     }

@@ -3,13 +3,14 @@
 use super::{Shared, revoke::Revoker};
 use crate::broker::Receipt;
 use gateway_amqp::Delivery;
-use gateway_celery::{Event, TaskEventKind, WorkerEventKind, report};
+use gateway_celery::{Event, Garbled, TaskEventKind, WorkerEventKind, report};
 use gateway_life::{Fact, Raised, Report, Run, Source, State};
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 /// The largest result that is kept, in bytes: what RabbitMQ 4 takes as one message.
-const LARGEST: usize = 16 << 20;
+pub(super) const LARGEST: usize = 16 << 20;
 
 /// Reads results in the queue's order; each is acknowledged when the engine has written it.
 pub(super) async fn deliveries(shared: Arc<Shared>, mut deliveries: mpsc::Receiver<Delivery>) {
@@ -24,17 +25,10 @@ pub(super) async fn deliveries(shared: Arc<Shared>, mut deliveries: mpsc::Receiv
             &delivery.body,
             LARGEST,
         );
-        let (id, fact) = match read {
-            Ok(told) => (told.id, Fact::Heard(life_report(&told, delivery.redelivered))),
-            Err(garbled) => {
-                tracing::warn!(id = ?garbled.id, reason = garbled.reason, "a result cannot be read");
-                let Some(id) = garbled.id else {
-                    // Nobody's: kept, it would come back for ever.
-                    delivery.receipt.ack();
-                    continue;
-                };
-                (id, Fact::Garbled(garbled.to_string().into()))
-            }
+        let Some((id, fact)) = fact(read, delivery.redelivered) else {
+            // Nobody's: kept, it would come back for ever.
+            delivery.receipt.ack();
+            continue;
         };
         if let (Fact::Heard(Report { state: State::Revoked, .. }), Some(bound)) = (&fact, &shared.bound) {
             // Whoever cancelled it: the worker has said its last.
@@ -43,6 +37,17 @@ pub(super) async fn deliveries(shared: Arc<Shared>, mut deliveries: mpsc::Receiv
         let receipt = Receipt::delivery(delivery.receipt, id, &fact, &shared.mailbox);
         if shared.mailbox.heard(id, fact, Some(receipt)).await.is_err() {
             return;
+        }
+    }
+}
+
+/// What is learnt from a result, and of which task; `None` if it is nobody's.
+pub(super) fn fact(read: Result<gateway_celery::Report, Garbled>, redelivered: bool) -> Option<(Uuid, Fact)> {
+    match read {
+        Ok(told) => Some((told.id, Fact::Heard(life_report(&told, redelivered)))),
+        Err(garbled) => {
+            tracing::warn!(id = ?garbled.id, reason = garbled.reason, "a result cannot be read");
+            garbled.id.map(|id| (id, Fact::Garbled(garbled.to_string().into())))
         }
     }
 }

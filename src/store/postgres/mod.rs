@@ -75,8 +75,8 @@ impl Postgres {
             let readers = [Link::start(target.clone()), Link::start(target.clone())];
             let (loads, waiting) = mpsc::channel(LOADS);
             let waiting = Arc::new(Mutex::new(waiting));
-            for link in &readers {
-                tokio::spawn(read::loads(link.clone(), waiting.clone()));
+            for links in [readers.clone(), swapped(&readers)] {
+                tokio::spawn(read::loads(links, waiting.clone()));
             }
             let writer = Arc::new(Writer::new(Link::start(target), gateway));
             let lease = Lease::new(until);
@@ -99,15 +99,14 @@ impl Postgres {
 
     fn read<T, F>(
         &self,
-        reader: usize,
         question: impl Fn(Arc<link::Session<Reads>>) -> F + Send + Sync + 'static,
     ) -> BoxFuture<Result<T, StoreError>>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, tokio_postgres::Error>> + Send + 'static,
     {
-        let link = self.0.readers[reader].clone();
-        self.0.run(async move { ask(&link, question).await })
+        let links = self.0.readers.clone();
+        self.0.run(async move { ask(read::usable(&links), question).await })
     }
 }
 
@@ -120,6 +119,11 @@ impl Inner {
         let work = self.runtime.spawn(work);
         Box::pin(async move { work.await.unwrap_or(Err(StoreError::TimedOut)) })
     }
+}
+
+/// The other reader first.
+fn swapped([one, other]: &[Link<Reads>; 2]) -> [Link<Reads>; 2] {
+    [other.clone(), one.clone()]
 }
 
 /// A thread with a runtime, until `stop`.
@@ -168,34 +172,42 @@ impl Store for Postgres {
     }
 
     fn body(&self, id: Uuid) -> BoxFuture<Result<Option<Bytes>, StoreError>> {
-        self.read(0, move |session| async move { read::body(&session, id).await })
+        self.read(move |session| async move { read::body(&session, id).await })
     }
 
     fn outbox(&self) -> BoxFuture<Result<Vec<Waiting>, StoreError>> {
         let owner = self.0.gateway;
-        self.read(0, move |session| async move { read::outbox(&session, owner).await })
+        self.read(move |session| async move { read::outbox(&session, owner).await })
     }
 
     fn orphans(&self) -> BoxFuture<Result<Vec<Orphan>, StoreError>> {
-        self.read(0, |session| async move { read::orphans(&session).await })
+        self.read(|session| async move { read::orphans(&session).await })
     }
 
     fn revoked(&self, since: Millis, limit: usize) -> BoxFuture<Result<Vec<Cancelled>, StoreError>> {
-        self.read(0, move |session| async move { read::revoked(&session, since, limit as i64).await })
+        self.read(move |session| async move { read::revoked(&session, since, limit as i64).await })
+    }
+
+    fn unsettled(&self, since: Millis, after: Uuid, limit: usize) -> BoxFuture<Result<Vec<Uuid>, StoreError>> {
+        self.read(move |session| async move { read::unsettled(&session, since, after, limit as i64).await })
     }
 
     fn due(&self) -> BoxFuture<Result<Vec<Due>, StoreError>> {
-        self.read(0, |session| async move { read::due(&session).await })
+        self.read(|session| async move { read::due(&session).await })
     }
 
     fn sweep(&self, now: Millis, keep: Keep, after: Uuid, limit: usize) -> BoxFuture<Result<Swept, StoreError>> {
         let limit = limit as i64;
-        self.read(1, move |session| async move { read::sweep(&session, now, keep, after, limit).await })
+        let links = swapped(&self.0.readers);
+        let sweep = move |session: Arc<link::Session<Reads>>| async move {
+            read::sweep(&session, now, keep, after, limit).await
+        };
+        self.0.run(async move { ask(read::usable(&links), sweep).await })
     }
 
     fn stats(&self, service: Option<&str>) -> BoxFuture<Result<Stats, StoreError>> {
         let service = service.map(str::to_owned);
-        self.read(0, move |session| {
+        self.read(move |session| {
             let service = service.clone();
             async move { read::stats(&session, service).await }
         })
@@ -206,7 +218,7 @@ impl Store for Postgres {
     }
 
     fn fault(&self) -> Option<String> {
-        let why = self.0.writer.link().fault().or_else(|| self.0.readers[0].fault())?;
+        let why = self.0.writer.link().fault().or_else(|| read::usable(&self.0.readers).fault())?;
         Some(format!("PostgreSQL cannot be reached: {why}"))
     }
 

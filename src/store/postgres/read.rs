@@ -34,6 +34,9 @@ statements! {
         orphans: "SELECT id, service FROM service_gateway.outbox WHERE due IS NULL ORDER BY id",
         revoked: "SELECT id, service FROM service_gateway.task WHERE ended > $1 AND state = 'REVOKED' \
             ORDER BY ended DESC LIMIT $2",
+        unsettled: "(SELECT id FROM service_gateway.task WHERE ended IS NULL AND id > $1 ORDER BY id LIMIT $2) \
+            UNION ALL (SELECT id FROM service_gateway.task WHERE ended > $3 AND presumed AND id > $1) \
+            ORDER BY id LIMIT $2",
         due: "SELECT service, min(due) FROM service_gateway.outbox WHERE due IS NOT NULL GROUP BY service",
         stats: "SELECT (SELECT created FROM service_gateway.installation), \
             (SELECT coalesce(sum(count), 0)::bigint FROM service_gateway.accepted WHERE $1::text IS NULL OR service = $1)",
@@ -88,7 +91,7 @@ pub(super) struct Load {
 }
 
 /// Answers many waiting loads by one statement, until there is nobody left to ask.
-pub(super) async fn loads(link: Link<Reads>, waiting: Arc<Mutex<mpsc::Receiver<Load>>>) {
+pub(super) async fn loads(links: [Link<Reads>; 2], waiting: Arc<Mutex<mpsc::Receiver<Load>>>) {
     let mut batch = Vec::with_capacity(AT_ONCE);
     loop {
         // One reader collects while the other waits for the database.
@@ -96,7 +99,7 @@ pub(super) async fn loads(link: Link<Reads>, waiting: Arc<Mutex<mpsc::Receiver<L
             return;
         }
         let ids: Vec<Uuid> = batch.iter().map(|load| load.id).collect();
-        let found = ask(&link, |session| {
+        let found = ask(usable(&links), |session| {
             let ids = ids.clone();
             async move { tasks(&session, &ids).await }
         });
@@ -109,6 +112,12 @@ pub(super) async fn loads(link: Link<Reads>, waiting: Arc<Mutex<mpsc::Receiver<L
             });
         }
     }
+}
+
+/// The first of two that has a connection.
+pub(super) fn usable(links: &[Link<Reads>; 2]) -> &Link<Reads> {
+    let [preferred, other] = links;
+    if preferred.fault().is_some() && other.fault().is_none() { other } else { preferred }
 }
 
 async fn tasks(session: &Session<Reads>, ids: &[Uuid]) -> Result<HashMap<Uuid, Task>, Error> {
@@ -145,6 +154,16 @@ pub(super) async fn orphans(session: &Session<Reads>) -> Result<Vec<Orphan>, Err
 pub(super) async fn revoked(session: &Session<Reads>, since: Millis, limit: i64) -> Result<Vec<Cancelled>, Error> {
     let rows = session.client().query(&session.statements.revoked, &[&since, &limit]).await?;
     rows.iter().rev().map(named).collect()
+}
+
+pub(super) async fn unsettled(
+    session: &Session<Reads>,
+    since: Millis,
+    after: Uuid,
+    limit: i64,
+) -> Result<Vec<Uuid>, Error> {
+    let rows = session.client().query(&session.statements.unsettled, &[&after, &limit, &since]).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
 }
 
 pub(super) async fn due(session: &Session<Reads>) -> Result<Vec<Due>, Error> {

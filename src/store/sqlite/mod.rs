@@ -135,6 +135,10 @@ impl Store for Sqlite {
         self.read(move |connection| read::revoked(connection, since, limit))
     }
 
+    fn unsettled(&self, since: Millis, after: Uuid, limit: usize) -> BoxFuture<Result<Vec<Uuid>, StoreError>> {
+        self.read(move |connection| read::unsettled(connection, since, after, limit))
+    }
+
     fn due(&self) -> BoxFuture<Result<Vec<Due>, StoreError>> {
         self.read(|connection| read::due(connection))
     }

@@ -49,6 +49,22 @@ pub(super) fn revoked(connection: &Connection, since: Millis, limit: usize) -> r
     Ok(revoked)
 }
 
+pub(super) fn unsettled(
+    connection: &Connection,
+    since: Millis,
+    after: Uuid,
+    limit: usize,
+) -> rusqlite::Result<Vec<Uuid>> {
+    // Few ends are presumed, and only the latest are looked at: by the index of ends, not of ids.
+    let mut statement = connection.prepare(
+        "SELECT id FROM (SELECT id FROM task WHERE ended IS NULL AND id > ?1 ORDER BY id LIMIT ?2) \
+         UNION ALL SELECT id FROM task INDEXED BY task_ended WHERE ended > ?3 AND presumed AND id > ?1 \
+         ORDER BY id LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![after.as_bytes(), limit as i64, since], |row| row.get(0))?;
+    rows.map(|id| id.map(Uuid::from_bytes)).collect()
+}
+
 pub(super) fn due(connection: &Connection) -> rusqlite::Result<Vec<(Arc<str>, Millis)>> {
     let mut statement =
         connection.prepare("SELECT service, min(due) FROM outbox WHERE due IS NOT NULL GROUP BY service")?;

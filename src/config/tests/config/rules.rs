@@ -51,11 +51,7 @@ fn broker() {
         ),
         ("broker.url = \"\"", "broker.url: expected a URL"),
         ("broker.url = \"amqp:host\"", "broker.url: expected"),
-        ("broker.result_backend = \"database\"", "broker.result_backend: expected a URL (redis://…)"),
-        (
-            "broker.result_backend = \"redis://host:6379/0\"",
-            "broker.result_backend: the redis result backend is not available in this version",
-        ),
+        ("broker.result_backend = \"database\"", "broker.result_backend: expected a URL (redis://… or rediss://…)"),
         ("broker.task_protocol = 3", "broker.task_protocol: 3: expected 2, or 1"),
         ("broker.app = \"\"", "broker.app: \"\": expected 1 to 255 bytes"),
         ("broker.app = \"a b\"", "broker.app: \"a b\": expected 1 to 255 bytes without white space"),
@@ -69,6 +65,8 @@ fn broker() {
         "broker.task_protocol = 1",
         "broker.result_expires = \"60d\"",
         "broker.result_backend = \"amqp\"",
+        "broker.result_backend = \"redis://host:6379/0\"",
+        "broker.result_backend = \"rediss://:p@host\"",
         "services.a.dead_letter_queue = \"dead\"",
     ]);
     let told = faults("broker.result_backend = \"amqp\"\nbroker.result_expires = \"25d\"");
@@ -186,8 +184,6 @@ fn files_and_telemetry_and_scaling() {
 
 #[test]
 fn what_has_no_effect_yet_is_said() {
-    assert!(warnings("files.keep = \"1h\"").contains("files: temporary files are not available"));
-    assert!(warnings("auth.shared_key = \"x\"").contains("auth.shared_key: temporary files are not available"));
     assert!(warnings("scaling.interval = \"1m\"").contains("scaling: the need for workers"));
     assert!(warnings("services.a.scaling.max_workers = 3").contains("services.a.scaling: the need for workers"));
     assert!(faults("[services.simple_workflow]").contains("services.simple_workflow: the workflow service is not"));

@@ -23,10 +23,21 @@ pub(crate) struct Message {
     pub(crate) id: Uuid,
     pub(crate) service: usize,
     pub(crate) number: u64,
+    /// As its header says; workers do not pass it on.
+    pub(crate) attempt: u32,
     pub(crate) origin: Origin,
     pub(crate) redelivered: bool,
     /// On disk: it survives a restart.
     pub(crate) confirmed: bool,
+}
+
+/// A message on its way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written {
+    pub(crate) flight: u64,
+    pub(crate) id: Uuid,
+    pub(crate) service: usize,
+    pub(crate) attempt: u32,
 }
 
 /// What became of a message at the broker.
@@ -62,10 +73,10 @@ pub(crate) struct Broker {
     pub(crate) publish: u32,
     consume: u32,
     /// Written to the socket, not here yet.
-    pub(crate) wire: VecDeque<(u64, Uuid, usize)>,
+    pub(crate) wire: VecDeque<Written>,
     pub(crate) unconfirmed: Vec<(u64, Uuid, Verdict)>,
     /// Sent back, not attached to a confirm yet.
-    pub(crate) returns: VecDeque<Uuid>,
+    pub(crate) returns: VecDeque<u64>,
     /// By number: their order survives a redelivery.
     replies: BTreeMap<u64, Reply>,
     unacked: BTreeMap<u64, Reply>,
@@ -220,7 +231,18 @@ impl World {
         self.soon(200, 4_000, Event::BrokerUp);
     }
 
+    /// The first message of a queue is over its time.
+    fn give_up(&mut self, service: usize) {
+        if let Some(message) = self.broker.queues[service].waiting.pop_front() {
+            self.count("dead letter");
+            let why = "the task waited too long".into();
+            let fact = Fact::Dead { attempt: message.attempt, waiting: true, why };
+            self.put_reply(Reply { id: message.id, fact, persistent: true });
+        }
+    }
+
     pub(crate) fn broker_up(&mut self) {
+        self.troubled = self.time;
         self.broker.up = true;
         (0..self.broker.queues.len()).for_each(|service| self.wake_workers(service));
     }
@@ -235,6 +257,7 @@ impl World {
             return;
         }
         let service = self.rng.below(2);
+        self.troubled = self.time;
         match fault {
             Fault::Crash => self.die("killed"),
             Fault::DiskFull => {
@@ -261,6 +284,7 @@ impl World {
                 self.count("purged");
             }
             Fault::BrokerRestart => self.restart_broker(),
+            Fault::DeadLetter => self.give_up(service),
             // The others come with what they spoil.
             _ => return,
         }

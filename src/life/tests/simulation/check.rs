@@ -1,8 +1,8 @@
 //! What must hold, always and in the end.
 
 use crate::{
-    scenario::{Fault, HORIZON},
-    store::Seen,
+    scenario::Fault,
+    store::{Seen, What},
     world::World,
 };
 use gateway_life::{Answer, Delivery, Fact, Millis, Report, State, Task};
@@ -23,6 +23,8 @@ pub(crate) struct Known {
     /// A worker's end was acknowledged.
     heard_end: bool,
     yields: u32,
+    /// Those whose progress was written while the task was open.
+    runs: BTreeSet<Box<str>>,
 }
 
 type Scope = Box<str>;
@@ -36,6 +38,8 @@ pub(crate) struct Check {
     /// Clients were told that these do not.
     refused: BTreeSet<Uuid>,
     keys: BTreeMap<Scope, ([u8; 32], Uuid)>,
+    /// What is durable under each key.
+    written: BTreeMap<Scope, Uuid>,
     /// What slots run now.
     pub(crate) running: BTreeSet<Uuid>,
 }
@@ -80,6 +84,14 @@ impl Check {
         if let Err(why) = moves(before, after, fact) {
             self.that(false, || format!("{why}: {}", told()));
         }
+        if let Fact::Heard(Report { state: State::Progress, run: Some(run), .. }) = fact
+            && !after.state.is_end()
+        {
+            let known = self.of(after.id);
+            known.runs.insert(run.start.clone());
+            let runs = known.runs.len() as u32;
+            self.that(runs <= after.runs, || format!("{runs} runs were seen: {}", told()));
+        }
         let known = self.of(after.id);
         if after.state == State::Revoked && !before.state.is_end() {
             known.cancelled = Some(time);
@@ -110,7 +122,9 @@ fn moves(before: &Task, after: &Task, fact: &Fact) -> Result<(), &'static str> {
     }
     if before.presumed {
         let yielded = is.is_end() && !after.presumed;
-        let to_what = matches!(fact, Fact::Heard(Report { state, .. }) if state == is) || *fact == Fact::Cancelled;
+        // REVOKED is what a worker says to our own revoke: that is no reason to forget why we sent it.
+        let own = matches!(fact, Fact::Heard(Report { state, .. }) if state == is && *is != State::Revoked);
+        let to_what = own || *fact == Fact::Cancelled;
         return if shows_same || (yielded && to_what) { Ok(()) } else { Err("a presumed end yields to an end") };
     }
     if is.is_end() || shows_same || *is == State::Retry || *was == State::Retry {
@@ -133,13 +147,15 @@ impl World {
     /// Looks at what the last transaction changed.
     pub(crate) fn observe(&mut self) {
         let time = self.time;
-        for Seen { before, after, fact } in std::mem::take(&mut self.store.seen) {
+        for Seen { after, what } in std::mem::take(&mut self.store.seen) {
             let id = after.id;
-            match (before, fact) {
-                (Some(before), Some(fact)) => self.check.change(&before, &after, &fact, time),
-                _ => {
+            match what {
+                What::Learnt(before, fact) => self.check.change(&before, &after, &fact, time),
+                What::Accepted(key) => {
                     let refused = self.check.refused.contains(&id);
                     self.check.that(!refused, || format!("{} was refused, and is accepted", short(id)));
+                    let other = key.and_then(|key| self.check.written.insert(key.key, id));
+                    self.check.that(other.is_none(), || format!("{} is a second task for one key", short(id)));
                 }
             }
             // What waits in the store and what the task says about it is one thing.
@@ -188,9 +204,9 @@ impl World {
 
     /// A run comes to its end by itself: had it been cancelled long ago, its worker would have been told.
     pub(crate) fn should_have_been_told(&mut self, id: Uuid, reported: Option<Millis>) {
-        let long_ago = |at: Option<Millis>| at.is_some_and(|at| at > HORIZON + 6_000 && at + 10_000 < self.time);
+        let long_ago = |at: Millis| at + 8_000 < self.time;
         let cancelled = self.check.known.get(&id).and_then(|known| known.cancelled);
-        let missed = cancelled.is_some_and(|at| at + 10_000 < self.time) && long_ago(reported);
+        let missed = long_ago(self.troubled) && cancelled.is_some_and(long_ago) && reported.is_some_and(long_ago);
         self.check.that(!missed, || format!("{} was cancelled, and its worker was never told", short(id)));
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct Request {
     pub(crate) accepted: Option<Uuid>,
     /// Asked, not answered.
     waits_for: Option<Uuid>,
+    /// The process that was asked, as long as it has not answered.
+    asked_of: Option<u32>,
     /// Answered, or given up.
     pub(crate) done: bool,
     /// Cancelled once it is accepted, after this.
@@ -69,6 +71,7 @@ impl World {
                 key,
                 accepted: None,
                 waits_for: None,
+                asked_of: None,
                 done: false,
                 cancel: may_cancel.then_some(wait),
                 cancelled: false,
@@ -82,7 +85,7 @@ impl World {
 
     pub(crate) fn submit(&mut self, number: usize) {
         let (time, now) = (self.time, self.now());
-        let serves = self.gateway.is_some();
+        let (serves, life) = (self.gateway.is_some(), self.life);
         let id = Uuid::from_u128((u128::from(time as u64) << 80) | u128::from(self.broker.next_number()));
         let request = &mut self.requests[number];
         if request.done || request.waits_for.is_some() {
@@ -99,6 +102,7 @@ impl World {
         let fingerprint = request.asked.fingerprint;
         let key = request.key.clone().map(|key| IdempotencyKey { subject, key, fingerprint });
         request.waits_for = Some(id);
+        request.asked_of = Some(life);
         self.note(|| format!("client {number} submits {}", short(id)));
         self.after(PATIENCE, Event::Impatient(number, id));
         self.tell(Input::Submit(Asker::Submit(number, id), Box::new(Accept { task, body, key })));
@@ -110,7 +114,10 @@ impl World {
             return self.claim_answered(service, answer);
         }
         if let Asker::Submit(number, offered) = asker {
-            let Request { key, asked, .. } = &self.requests[number];
+            let Request { key, asked, asked_of, waits_for, .. } = &mut self.requests[number];
+            if *waits_for == Some(offered) {
+                *asked_of = None;
+            }
             let scope = key.clone().map(|key| (key, asked.fingerprint));
             self.check_answer(offered, scope, &answer);
         }
@@ -162,8 +169,11 @@ impl World {
         let request = &mut self.requests[number];
         if request.waits_for == Some(id) {
             request.waits_for = None;
+            let silent = request.asked_of.take();
             request.done = request.key.is_none();
             self.soon(100, 1_000, Event::Submit(number));
+            let lives = silent.is_some_and(|life| self.is_running(life));
+            self.check.that(!lives, || format!("client {number} was not answered in time"));
         }
     }
 

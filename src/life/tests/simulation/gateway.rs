@@ -98,6 +98,7 @@ impl World {
             slots: Slots::new(),
             consumer: None,
         });
+        self.troubled = self.time;
         self.note(|| format!("gateway {life} starts"));
         if self.scenario.embedded {
             self.hand_back_orphans();
@@ -129,6 +130,7 @@ impl World {
     /// The process is gone, with all that only it knew.
     pub(crate) fn die(&mut self, why: &'static str) {
         let Some(gateway) = self.gateway.take() else { return };
+        self.troubled = self.time;
         self.note(|| format!("gateway {} dies: {why}", gateway.life));
         self.count("process died");
         if let Some(Commit { now, writes, result: None }) = gateway.commit
@@ -136,7 +138,7 @@ impl World {
             && self.rng.chance(500)
         {
             // Nobody was told, yet it is durable.
-            self.count("durable, and the process died");
+            self.count("durable, and nobody was told");
             self.store.execute(now, writes);
             self.observe();
         }
@@ -188,16 +190,23 @@ impl World {
         let (now, mut effects) = (self.now(), Vec::new());
         let Some(gateway) = &mut self.gateway else { return };
         let (life, bound) = (gateway.life, self.scenario.depth + gateway.restored);
+        let stopped = gateway.stopped;
         for input in inputs {
+            let waits = match &input {
+                Input::Submit(..) | Input::Cancel(..) | Input::Claim(..) => true,
+                Input::Heard(heard) => heard.receipt.is_some(),
+                _ => false,
+            };
+            let before = effects.len();
             gateway.engine.step(now, input, &mut effects);
+            let told = effects.len() > before;
+            self.check.that(!stopped || !waits || told, || "somebody waits for an engine that has stopped".into());
         }
         gateway.engine.flush(now, &mut effects);
         let in_outbox = gateway.engine.outbox_len();
         self.check.that(in_outbox <= bound, || format!("the outbox holds {in_outbox}, more than {bound}"));
         for effect in effects {
-            if self.hit(Fault::CrashBetween, 4) {
-                self.count("died between two effects");
-                self.die("between two effects");
+            if self.strikes("died between two effects") {
                 return;
             }
             self.perform(effect);
@@ -296,7 +305,9 @@ impl World {
         let Some(gateway) = &mut self.gateway else { return };
         let life = gateway.life;
         gateway.commit = Some(Commit { now, writes: Vec::new(), result: Some(result) });
-        self.soon(0, 3, Event::CommitTold(life));
+        if !self.strikes("durable, and the process died") {
+            self.soon(0, 3, Event::CommitTold(life));
+        }
     }
 
     pub(crate) fn commit_told(&mut self) {
@@ -401,6 +412,12 @@ impl World {
             (true, false) => false,
             (true, true) => task.delivery == Delivery::Owned || !queue.waiting.is_empty(),
         }
+    }
+
+    /// Without trouble for a while, everything is with the broker.
+    pub(crate) fn check_rest(&mut self) {
+        let waits = self.gateway.as_ref().map_or(0, |gateway| gateway.engine.outbox_len());
+        self.check.that(waits == 0, || format!("{waits} messages still wait to be sent"));
     }
 
     pub(crate) fn is_idle(&self) -> bool {

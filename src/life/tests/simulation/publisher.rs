@@ -2,7 +2,8 @@
 //! a returned message is attached to whichever confirm completes next.
 
 use crate::{
-    broker::{Message, Origin, Verdict},
+    check::short,
+    broker::{Message, Origin, Verdict, Written},
     scenario::{Fault, PUBLISH_TIMEOUT, Plant},
     world::{Event, World, number},
 };
@@ -29,35 +30,36 @@ pub(crate) struct Publisher {
     ledger: Ledger,
 }
 
-/// Which confirmed messages came back (the rule of `src/amqp/returns.rs`): a message that any return names is
-/// unroutable; another is routed once the chain of returns that begins at its confirm has ended.
+/// Which confirmed publications came back (the rule of `src/amqp/returns.rs`): one that any return names is unroutable;
+/// another is routed once the chain of returns that begins at its confirm has ended. Here a return names its publication;
+/// a task's id alone would not tell one from another that is still unconfirmed.
 #[derive(Debug, Default)]
 struct Ledger {
-    returned: BTreeSet<Uuid>,
-    carried: BTreeMap<Uuid, Option<Uuid>>,
-    held: Vec<(u64, Uuid)>,
+    returned: BTreeSet<u64>,
+    carried: BTreeMap<u64, Option<u64>>,
+    held: Vec<u64>,
 }
 
 impl Ledger {
     fn decide(&mut self) -> Vec<(u64, bool)> {
         let held = std::mem::take(&mut self.held);
-        let (ready, wait) = held.into_iter().partition(|(_, id)| self.returned.contains(id) || self.chain_ends(*id));
+        let (ready, wait) = held.into_iter().partition(|one| self.returned.contains(one) || self.chain_ends(*one));
         self.held = wait;
-        let ready: Vec<(u64, Uuid)> = ready;
-        let decided = ready.into_iter().map(|(flight, id)| (flight, self.returned.contains(&id))).collect();
-        if self.held.is_empty() && self.returned.iter().all(|id| self.carried.contains_key(id)) {
+        let ready: Vec<u64> = ready;
+        let decided = ready.into_iter().map(|flight| (flight, self.returned.contains(&flight))).collect();
+        if self.held.is_empty() && self.returned.iter().all(|one| self.carried.contains_key(one)) {
             self.returned.clear();
             self.carried.clear();
         }
         decided
     }
 
-    fn chain_ends(&self, mut id: Uuid) -> bool {
+    fn chain_ends(&self, mut flight: u64) -> bool {
         for _ in 0..=self.carried.len() {
-            match self.carried.get(&id) {
+            match self.carried.get(&flight) {
                 None => return false,
                 Some(None) => return true,
-                Some(Some(next)) => id = *next,
+                Some(Some(next)) => flight = *next,
             }
         }
         true
@@ -81,7 +83,7 @@ impl World {
     /// The next publication is written to the socket.
     pub(crate) fn send(&mut self) {
         let Some(gateway) = &mut self.gateway else { return };
-        let Some(Publish { message, .. }) = gateway.publications.pop_front() else { return };
+        let Some(Publish { message, attempt, .. }) = gateway.publications.pop_front() else { return };
         let id = message.id;
         let body = message.body.or_else(|| self.store.outbox.get(&id).map(|row| row.body.clone()));
         let Some(body) = body else { return self.landed(id, Fate::NotSent) };
@@ -95,7 +97,7 @@ impl World {
         gateway.publisher.next += 1;
         let flight = gateway.publisher.next;
         gateway.publisher.flights.insert(flight, Flight { id, told: false });
-        self.broker.wire.push_back((flight, id, number(&message.service)));
+        self.broker.wire.push_back(Written { flight, id, service: number(&message.service), attempt });
         self.soon(0, 5, Event::Arrive(epoch));
         if self.scenario.has(Fault::LateConfirm) {
             self.after(PUBLISH_TIMEOUT, Event::Impatience(life, flight));
@@ -107,27 +109,38 @@ impl World {
         if self.broker.publish != epoch {
             return;
         }
-        let Some((flight, id, service)) = self.broker.wire.pop_front() else { return };
-        let verdict = self.route(id, service);
-        self.broker.unconfirmed.push((flight, id, verdict));
+        let Some(written) = self.broker.wire.pop_front() else { return };
+        let verdict = self.route(written);
+        self.broker.unconfirmed.push((written.flight, written.id, verdict));
+        if self.strikes("died while a confirm was on its way") {
+            return;
+        }
         let late = self.hit(Fault::LateConfirm, 150);
         let (low, high) = if late { (2_000, 9_000) } else { (0, 25) };
         self.soon(low, high, Event::Confirms(epoch));
     }
 
-    fn route(&mut self, id: Uuid, service: usize) -> Verdict {
+    fn route(&mut self, Written { flight, id, service, attempt }: Written) -> Verdict {
         if self.hit(Fault::Nack, 80) {
             self.count("nack");
             return Verdict::Nack;
         }
         if !self.broker.queues[service].exists {
-            self.broker.returns.push_back(id);
+            self.broker.returns.push_back(flight);
             self.count("unroutable");
             return Verdict::Returned;
         }
         let number = self.broker.next_number();
         self.arrived(id);
-        self.enqueue(Message { id, service, number, origin: Origin::Gateway, redelivered: false, confirmed: false });
+        self.enqueue(Message {
+            id,
+            service,
+            number,
+            attempt,
+            origin: Origin::Gateway,
+            redelivered: false,
+            confirmed: false,
+        });
         Verdict::Queued(number)
     }
 
@@ -145,29 +158,33 @@ impl World {
                 self.broker.confirmed(number);
             }
             let carries = self.broker.returns.pop_front();
-            if carries.is_some_and(|carries| carries != id) {
+            if carries.is_some_and(|carries| carries != flight) {
                 self.count("a confirm carried another's return");
             }
-            completed.push((flight, id, verdict, carries));
+            self.note(|| {
+                let carries = carries.map(|other| format!(", carries the return of {other}")).unwrap_or_default();
+                format!("confirm {flight} of {}: {verdict:?}{carries}", short(id))
+            });
+            completed.push((flight, verdict, carries));
         }
         for (flight, fate) in self.decide(completed) {
             self.tell_fate(flight, fate);
         }
     }
 
-    fn decide(&mut self, completed: Vec<(u64, Uuid, Verdict, Option<Uuid>)>) -> Vec<(u64, Fate)> {
+    fn decide(&mut self, completed: Vec<(u64, Verdict, Option<u64>)>) -> Vec<(u64, Fate)> {
         let plant = self.scenario.plant;
         let Some(gateway) = &mut self.gateway else { return Vec::new() };
         let (ledger, mut fates) = (&mut gateway.publisher.ledger, Vec::new());
         let fate = |returned| if returned { Fate::Unroutable("NO_ROUTE".into()) } else { Fate::Sent };
-        for (flight, id, verdict, carries) in completed {
+        for (flight, verdict, carries) in completed {
             ledger.returned.extend(carries);
-            ledger.carried.insert(id, carries);
+            ledger.carried.insert(flight, carries);
             match (verdict, plant) {
                 (Verdict::Nack, _) => fates.push((flight, Fate::Unknown("nack".into()))),
                 (_, Some(Plant::ReturnByOrder)) => fates.push((flight, fate(carries.is_some()))),
-                (_, Some(Plant::ReturnTooSoon)) => fates.push((flight, fate(ledger.returned.contains(&id)))),
-                _ => ledger.held.push((flight, id)),
+                (_, Some(Plant::ReturnTooSoon)) => fates.push((flight, fate(ledger.returned.contains(&flight)))),
+                _ => ledger.held.push(flight),
             }
         }
         fates.extend(ledger.decide().into_iter().map(|(flight, returned)| (flight, fate(returned))));
@@ -200,11 +217,11 @@ impl World {
         }
         let arrive = self.rng.below(self.broker.wire.len() + 1);
         let wire: VecDeque<_> = self.broker.wire.drain(..).collect();
-        for (at, (_, id, service)) in wire.into_iter().enumerate() {
+        for (at, written) in wire.into_iter().enumerate() {
             if at >= arrive {
                 self.count("lost on the wire");
             } else if self.broker.up {
-                self.route(id, service);
+                self.route(written);
             }
         }
         if self.broker.unconfirmed.iter().any(|(_, _, verdict)| matches!(verdict, Verdict::Queued(_))) {

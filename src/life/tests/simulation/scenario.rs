@@ -48,10 +48,12 @@ pub(crate) enum Fault {
     Garbled,
     /// Workers whose results die with the broker or the connection.
     Fleeting,
+    /// The broker gives up on messages, and says so.
+    DeadLetter,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Fault; 21] = [
+    pub(crate) const ALL: [Fault; 22] = [
         Fault::Crash,
         Fault::CrashBetween,
         Fault::DiskFull,
@@ -73,6 +75,7 @@ impl Fault {
         Fault::WorkerRetry,
         Fault::Garbled,
         Fault::Fleeting,
+        Fault::DeadLetter,
     ];
 }
 
@@ -111,6 +114,8 @@ pub(crate) enum Plant {
     NotSettled,
     /// A killed process' runs are not handed back (embedded broker).
     OrphansLeft,
+    /// An alarm that came too early, because the clock was set back, is not set again (embedded broker).
+    AlarmOnce,
     /// A task that is run stays due (embedded broker).
     ClaimedTwice,
 }
@@ -136,6 +141,8 @@ pub(crate) struct Scenario {
 pub(crate) const SERVICES: [&str; 2] = ["diarisation", "segmentation"];
 /// Until when there is trouble; then everything is repaired.
 pub(crate) const HORIZON: Millis = 15_000;
+/// Waits and pauses are over then, if no clock holds them up.
+pub(crate) const REST: Millis = 60_000;
 /// Until when everything has to have come to its end.
 pub(crate) const DEADLINE: Millis = HORIZON + 900_000;
 /// `store.task_timeout`.

@@ -121,10 +121,21 @@ impl World {
             }
             Answer::NothingDue => {
                 (lane.claiming, lane.look) = (false, false);
+                return self.rearm(service);
             }
             _ => return self.after(TELL_AGAIN, Event::ClaimAgain(life, service)),
         }
         self.alarm(service);
+    }
+
+    /// The clock may have been set back since an alarm was set: it came too early then, and no other would come.
+    fn rearm(&mut self, service: usize) {
+        let mine = |row: &&crate::store::Row| crate::world::number(&row.service) == service;
+        let next = self.store.outbox.values().filter(mine).filter_map(|row| row.due).min();
+        match next.filter(|_| self.scenario.plant != Some(Plant::AlarmOnce)) {
+            Some(at) => self.due(service, at),
+            None => self.alarm(service),
+        }
     }
 
     pub(crate) fn claim_again(&mut self, service: usize) {

@@ -23,10 +23,14 @@ pub(crate) struct Row {
 /// A task before and after one write, for the checks.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    pub(crate) before: Option<Task>,
     pub(crate) after: Task,
-    /// `None`: it was accepted.
-    pub(crate) fact: Option<Fact>,
+    pub(crate) what: What,
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    Accepted(Option<IdempotencyKey>),
+    Learnt(Task, Fact),
 }
 
 type Scope = (Option<Arc<str>>, Box<str>);
@@ -60,7 +64,7 @@ impl Store {
 
     fn accept(&mut self, now: Millis, accept: Accept) -> Written {
         let Accept { task, body, key } = accept;
-        if let Some(IdempotencyKey { subject, key, fingerprint }) = key {
+        if let Some(IdempotencyKey { subject, key, fingerprint }) = key.clone() {
             let scope = (subject, key);
             if let Some((known, id)) = self.keys.get(&scope) {
                 return if *known == fingerprint { Written::Same(*id) } else { Written::Conflict };
@@ -75,7 +79,7 @@ impl Store {
             Some(Plant::OutboxApart) => self.late_rows.push((task.id, row)),
             _ => drop(self.outbox.insert(task.id, row)),
         }
-        self.save(None, task.clone(), None);
+        self.save(task.clone(), What::Accepted(key));
         Written::Accepted(task)
     }
 
@@ -103,7 +107,7 @@ impl Store {
 
     fn save_change(&mut self, before: Task, task: &Task, change: Change, fact: &Fact) {
         if change.changed {
-            self.save(Some(before), task.clone(), Some(fact.clone()));
+            self.save(task.clone(), What::Learnt(before, fact.clone()));
         }
         if change.settled && self.plant != Some(Plant::NotSettled) {
             self.outbox.remove(&task.id);
@@ -112,17 +116,15 @@ impl Store {
         }
     }
 
-    fn save(&mut self, before: Option<Task>, mut after: Task, fact: Option<Fact>) {
-        if let Some(before) = &before {
-            if self.plant == Some(Plant::NoSeq) {
-                after.seq = before.seq;
-            }
-            if self.plant == Some(Plant::AttemptsNotKept) && !matches!(fact, Some(Fact::Sent { .. })) {
-                after.attempts = before.attempts;
-            }
+    fn save(&mut self, mut after: Task, what: What) {
+        match (&what, self.plant) {
+            (What::Learnt(before, _), Some(Plant::NoSeq)) => after.seq = before.seq,
+            (What::Learnt(_, Fact::Sent { .. }), _) => {}
+            (What::Learnt(before, _), Some(Plant::AttemptsNotKept)) => after.attempts = before.attempts,
+            _ => {}
         }
         self.tasks.insert(after.id, after.clone());
-        self.seen.push(Seen { before, after, fact });
+        self.seen.push(Seen { after, what });
     }
 
     fn claim(&mut self, now: Millis, service: &str) -> Written {

@@ -206,7 +206,7 @@ impl World {
         self.should_have_been_told(id, exec.reported);
         if state == State::Retry {
             let copy = self.broker.next_number();
-            let again = Message { number: copy, origin: Origin::Worker, redelivered: false, confirmed: true, ..message };
+            let again = Message { number: copy, attempt: 1, origin: Origin::Worker, redelivered: false, confirmed: true, ..message };
             self.soon(100, 3_000, Event::Requeue(again));
         }
         let garbled = self.hit(Fault::Garbled, 60);
@@ -237,6 +237,7 @@ impl World {
     }
 
     fn worker_dies(&mut self, number: usize) {
+        self.troubled = self.time;
         self.note(|| format!("worker {number} dies"));
         self.count("worker died");
         let keeps = self.rng.chance(500);
@@ -254,6 +255,7 @@ impl World {
 
     pub(crate) fn worker_up(&mut self, number: usize) {
         self.workers[number].up = true;
+        self.troubled = self.time;
         let life = self.life;
         self.after(1, Event::Online(life));
         self.soon(1, 3_000, Event::Fetch(number));

@@ -6,7 +6,7 @@ use crate::{
     clients::Request,
     gateway::{Asker, Gateway},
     rng::Rng,
-    scenario::{DEADLINE, Fault, HORIZON, SERVICES, Scenario},
+    scenario::{DEADLINE, Fault, HORIZON, REST, SERVICES, Scenario},
     store::Store,
     workers::Worker,
 };
@@ -66,6 +66,7 @@ pub(crate) enum Event {
     Trouble(Fault),
     DiskFree,
     Calm,
+    Rested,
 }
 
 struct Due {
@@ -107,6 +108,8 @@ pub(crate) struct World {
     pub(crate) time: Millis,
     /// The wall clock is this far ahead.
     pub(crate) skew: Millis,
+    /// When something went wrong last.
+    pub(crate) troubled: Millis,
     heap: BinaryHeap<Reverse<Due>>,
     number: u64,
     events: u32,
@@ -130,6 +133,7 @@ impl World {
             rng: Rng::new(scenario.seed),
             time: 0,
             skew: 1_800_000_000_000,
+            troubled: 0,
             heap: BinaryHeap::new(),
             number: 0,
             events: 0,
@@ -148,6 +152,7 @@ impl World {
         world.people();
         world.after(0, Event::Start);
         world.after(HORIZON, Event::Calm);
+        world.after(HORIZON + REST, Event::Rested);
         for fault in world.scenario.troubles() {
             let at = world.rng.between(1, HORIZON);
             world.after(at, Event::Trouble(fault));
@@ -199,6 +204,16 @@ impl World {
         self.scenario.has(fault) && !self.calm() && self.rng.chance(permille)
     }
 
+    /// The gateway is killed right here, now and then.
+    pub(crate) fn strikes(&mut self, what: &'static str) -> bool {
+        let strikes = self.gateway.is_some() && self.hit(Fault::CrashBetween, 12);
+        if strikes {
+            self.count(what);
+            self.die(what);
+        }
+        strikes
+    }
+
     pub(crate) fn count(&mut self, what: &'static str) {
         *self.happened.entry(what).or_insert(0) += 1;
     }
@@ -229,7 +244,11 @@ impl World {
             Event::Cancel(request) => self.cancel(request),
             Event::Poll(request) => self.poll(request),
             Event::Start => self.start(),
-            Event::DiskFree => self.disk_full = false,
+            Event::DiskFree => {
+                self.disk_full = false;
+                self.troubled = self.time;
+            }
+            Event::Rested => self.check_rest(),
             Event::Trouble(fault) => self.trouble(fault),
             Event::Calm => self.repair(),
             Event::BrokerUp => self.broker_up(),

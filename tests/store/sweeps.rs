@@ -1,0 +1,114 @@
+//! What is over its time.
+
+use crate::{HOUR, KEEP, NONE, NOW, accept, commit, heard, load, places::Place, submit, tell};
+use gateway_life::{Accept, Fact, Millis, State};
+use service_gateway::store::{Store, Swept};
+use std::sync::Arc;
+use uuid::Uuid;
+
+both!(
+    results_are_forgotten_after_their_time,
+    records_are_deleted_after_theirs,
+    deadlines_are_found,
+    the_silent_are_found_in_order,
+    no_more_than_asked_for,
+    two_sweeps_at_once_do_no_harm,
+);
+
+async fn sweep(store: &Arc<dyn Store>, now: Millis) -> Swept {
+    store.sweep(now, KEEP, Uuid::nil(), 100).await.unwrap()
+}
+
+async fn some(store: &Arc<dyn Store>, count: usize, ended: Option<Millis>) -> Vec<Uuid> {
+    let all: Vec<Accept> = (0..count).map(|_| accept()).collect();
+    commit(store, NOW, all.iter().map(submit).collect()).await;
+    let ids: Vec<_> = all.iter().map(|accept| accept.task.id).collect();
+    if let Some(ended) = ended {
+        commit(store, ended, ids.iter().map(|id| tell(*id, heard(State::Success))).collect()).await;
+    }
+    ids
+}
+
+async fn results_are_forgotten_after_their_time(place: Place) {
+    let store = place.open().await;
+    let ended = some(&store, 1, Some(NOW)).await[0];
+    some(&store, 1, None).await;
+    assert_eq!(sweep(&store, NOW + HOUR).await.facts, [], "not over before its time");
+    assert_eq!(sweep(&store, NOW + HOUR + 1).await.facts, [(ended, Fact::Forgotten)]);
+    commit(&store, NOW + HOUR, vec![tell(ended, Fact::Forgotten)]).await;
+    assert_eq!(load(&store, ended).await.unwrap().state, State::Expired);
+    assert_eq!(sweep(&store, NOW + HOUR + 1).await.facts, [], "once");
+}
+
+async fn records_are_deleted_after_theirs(place: Place) {
+    let store = place.open().await;
+    let (ended, open) = (some(&store, 2, Some(NOW)).await, some(&store, 1, None).await);
+    assert_eq!(sweep(&store, NOW + 24 * HOUR).await.deleted, 0);
+    assert_eq!(sweep(&store, NOW + 24 * HOUR + 1).await.deleted, 2);
+    assert_eq!(load(&store, ended[0]).await, None);
+    assert!(load(&store, open[0]).await.is_some(), "a task that is open is never deleted");
+    assert_eq!(store.stats(None).await.unwrap().invocations, 3, "counts stay");
+}
+
+async fn deadlines_are_found(place: Place) {
+    let store = place.open().await;
+    let mut accept = accept();
+    (accept.task.wait_limit, accept.task.run_limit) = (Some(1_000), Some(5_000));
+    let id = accept.task.id;
+    commit(&store, NOW, vec![submit(&accept)]).await;
+    assert_eq!(sweep(&store, NOW + 999).await.facts, []);
+    assert_eq!(sweep(&store, NOW + 1_000).await.facts, [(id, Fact::Late)]);
+    commit(&store, NOW + 900, vec![tell(id, heard(State::Started))]).await;
+    assert_eq!(sweep(&store, NOW + 5_899).await.facts, [], "it runs now, and has its time for that");
+    assert_eq!(sweep(&store, NOW + 5_900).await.facts, [(id, Fact::Late)]);
+    commit(&store, NOW + 5_900, vec![tell(id, Fact::Late)]).await;
+    assert_eq!(sweep(&store, NOW + 5_900).await.facts, []);
+}
+
+async fn the_silent_are_found_in_order(place: Place) {
+    let store = place.open().await;
+    let mut ids = some(&store, 5, None).await;
+    some(&store, 2, Some(NOW)).await;
+    let late = NOW + 2 * HOUR + 1;
+    commit(&store, late, vec![tell(ids[1], heard(State::Started))]).await;
+    ids.remove(1);
+    let silent = async |after, limit| -> Vec<Uuid> {
+        let swept = store.sweep(late, KEEP, after, limit).await.unwrap();
+        swept.silent.into_iter().map(|task| task.id).collect()
+    };
+    assert_eq!(silent(Uuid::nil(), 100).await, ids);
+    assert_eq!(silent(Uuid::nil(), 2).await, ids[..2]);
+    assert_eq!(silent(ids[1], 2).await, ids[2..], "goes on behind the last");
+    assert_eq!(silent(ids[3], 2).await, NONE);
+    assert_eq!(sweep(&store, late - 1).await.silent.len(), 0);
+}
+
+async fn no_more_than_asked_for(place: Place) {
+    let store = place.open().await;
+    some(&store, 7, Some(NOW)).await;
+    let late = NOW + 25 * HOUR;
+    let swept = store.sweep(late, KEEP, Uuid::nil(), 3).await.unwrap();
+    assert_eq!((swept.facts.len(), swept.deleted), (3, 3));
+    assert_eq!(store.sweep(late, KEEP, Uuid::nil(), 3).await.unwrap().deleted, 3);
+    assert_eq!(store.sweep(late, KEEP, Uuid::nil(), 3).await.unwrap().deleted, 1);
+}
+
+async fn two_sweeps_at_once_do_no_harm(place: Place) {
+    let store = place.open().await;
+    let ids = some(&store, 40, Some(NOW)).await;
+    let late = NOW + HOUR + 1;
+    let (one, other) = tokio::join!(sweep(&store, late), sweep(&store, late));
+    let twice: Vec<_> = one.facts.into_iter().chain(other.facts).map(|(id, fact)| tell(id, fact)).collect();
+    assert_eq!(twice.len(), 80);
+    commit(&store, late, twice).await;
+    let task = load(&store, ids[0]).await.unwrap();
+    assert_eq!((task.state, task.seq), (State::Expired, 3), "accepted, ended, forgotten: each once");
+    let sweeps = (0..4).map(|_| store.sweep(NOW + 25 * HOUR, KEEP, Uuid::nil(), 15));
+    let deleted: usize =
+        futures_util::future::join_all(sweeps).await.into_iter().map(|swept| swept.unwrap().deleted).sum();
+    assert!((15..=40).contains(&deleted), "{deleted}");
+    let mut left = 40 - deleted;
+    while left > 0 {
+        left -= sweep(&store, NOW + 25 * HOUR).await.deleted;
+    }
+}

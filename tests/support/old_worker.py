@@ -1,0 +1,64 @@
+# -*- coding: utf-8 -*-
+"""A Celery 3.1 or 4.3 worker with the amqp result backend, for Python 2.7 and 3.6. As celery_worker.py, with fewer tasks.
+
+    CELERY_BROKER_URL=... PYTHONPATH=tests/support $SG_TEST_CELERY_43 worker -A old_worker -Q QUEUE ...
+
+| task | misc | does |
+|---|---|---|
+| echo | | returns its argument |
+| add_progress | sleep (0.3 s each) | PROGRESS 10, 50 and 90, then a list with one annotation |
+| fail | msg (boom) | raises DownloadError |
+| sleep | sleep (1 s) | STARTED, then {"slept": s} |
+"""
+
+import os
+import time
+
+import celery
+
+app = celery.Celery("worker", broker=os.environ["CELERY_BROKER_URL"], backend="amqp")
+if celery.__version__ < "4":
+    app.conf.update(CELERY_TASK_SERIALIZER="json", CELERY_RESULT_SERIALIZER="json", CELERY_ACCEPT_CONTENT=["json"])
+else:
+    app.conf.update(task_serializer="json", result_serializer="json", accept_content=["json"])
+
+
+class DownloadError(Exception):
+    """As workers raise it."""
+
+
+def misc(argument):
+    return argument["service"]["misc"] or {}
+
+
+@app.task(name="worker.echo")
+def echo(argument):
+    return argument
+
+
+@app.task(name="worker.add_progress", bind=True)
+def add_progress(self, argument):
+    for step in (10, 50, 90):
+        meta = {
+            "current": step,
+            "total": 100,
+            "worker_id_version": "1.2.3",
+            "start_time": "2026-01-02T03:04:05",
+            "host": "localhost",
+            "type": argument["service"]["type"],
+        }
+        self.update_state(state="PROGRESS", meta=meta)
+        time.sleep(float(misc(argument).get("sleep", 0.3)))
+    return [{"@id": "prog_annotation", "@version": "1.2.3", "text": u"h\u00e9llo \u2713", "n": 42}]
+
+
+@app.task(name="worker.fail")
+def fail(argument):
+    raise DownloadError(misc(argument).get("msg", "boom"))
+
+
+@app.task(name="worker.sleep", track_started=True)
+def sleep(argument):
+    seconds = float(misc(argument).get("sleep", 1.0))
+    time.sleep(seconds)
+    return {"slept": seconds}

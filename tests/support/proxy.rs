@@ -1,0 +1,99 @@
+//! A TCP proxy on loopback: a network between a gateway and its broker or store, which a test can cut.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU8, Ordering::SeqCst},
+    },
+    thread,
+};
+
+const PASS: u8 = 0;
+const CUT: u8 = 1;
+const NO_ANSWERS: u8 = 2;
+const NO_REQUESTS: u8 = 3;
+
+/// Passes connections on, until the test's process ends.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    network: Arc<Network>,
+}
+
+struct Network {
+    mode: AtomicU8,
+    connections: Mutex<Vec<TcpStream>>,
+}
+
+#[allow(dead_code, clippy::unwrap_used)] // a helper of tests, not all used by each
+impl Proxy {
+    /// In front of `host:port`.
+    pub(crate) fn to(target: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let network = Arc::new(Network { mode: AtomicU8::new(PASS), connections: Mutex::default() });
+        let (target, shared) = (target.to_owned(), network.clone());
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if shared.mode.load(SeqCst) != CUT
+                    && let Ok(server) = TcpStream::connect(&target)
+                {
+                    connect(&shared, client, server);
+                }
+            }
+        });
+        Self { address, network }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends all connections, and admits no new ones.
+    pub(crate) fn cut(&self) {
+        self.network.mode.store(CUT, SeqCst);
+        for connection in self.network.connections.lock().unwrap().drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// What the server says is lost from now on; it hears everything.
+    pub(crate) fn lose_answers(&self) {
+        self.network.mode.store(NO_ANSWERS, SeqCst);
+    }
+
+    /// What clients say is lost from now on.
+    pub(crate) fn lose_requests(&self) {
+        self.network.mode.store(NO_REQUESTS, SeqCst);
+    }
+
+    /// New connections work again.
+    pub(crate) fn heal(&self) {
+        self.network.mode.store(PASS, SeqCst);
+    }
+}
+
+#[allow(clippy::unwrap_used)] // tests
+fn connect(network: &Arc<Network>, client: TcpStream, server: TcpStream) {
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let copies = [client.try_clone(), server.try_clone(), client.try_clone()];
+    let [Ok(to_client), Ok(to_server), Ok(known)] = copies else { return };
+    network.connections.lock().unwrap().push(known);
+    for (from, to, lost) in [(client, to_server, NO_REQUESTS), (server, to_client, NO_ANSWERS)] {
+        let network = network.clone();
+        thread::spawn(move || pass_on(&network, from, to, lost));
+    }
+}
+
+fn pass_on(network: &Network, mut from: TcpStream, mut to: TcpStream, lost: u8) {
+    let mut bytes = vec![0; 64 * 1024];
+    while let Ok(count) = from.read(&mut bytes) {
+        let kept = network.mode.load(SeqCst) != lost;
+        if count == 0 || (kept && to.write_all(&bytes[..count]).is_err()) {
+            break;
+        }
+    }
+    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+}

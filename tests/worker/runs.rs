@@ -1,0 +1,103 @@
+//! Progress, results, failures, retries.
+
+use crate::{
+    place::{Place, SERVICE},
+    rabbit::Rabbit,
+    support::{Documents, until, PATIENCE},
+};
+use serde_json::json;
+use std::fs;
+
+#[test]
+fn a_task_from_its_submission_to_its_result() {
+    let script = "echo progress: 10 >&2\nuntil [ -e @DIR@/one ]; do sleep 0.05; done\necho progress: 60 >&2\n\
+                  until [ -e @DIR@/two ]; do sleep 0.05; done\necho '{\"n\": 1.50}'";
+    let place = Place::new("whole", script, "");
+    let worker = place.worker();
+    let uuid = place.submit(&[]);
+    let status = place.until(&uuid, "PROGRESS");
+    let result = &status["result"];
+    assert_eq!((&result["current"], &result["total"]), (&json!(10), &json!(100)));
+    assert_eq!((&result["worker_id_version"], &result["type"]), (&json!("1.2.3"), &json!(SERVICE)));
+    assert!(result["host"].as_str().is_some_and(|host| !host.is_empty()), "{result}");
+    assert_eq!(result["start_time"].as_str().map(str::len), Some("2026-01-02T03:04:05".len()), "{result}");
+    place.touch("one");
+    until(PATIENCE, "60 per cent", || (place.status(&uuid)["result"]["current"] == 60).then_some(()));
+    place.touch("two");
+    let status = place.end(&uuid);
+    assert_eq!((&status["status"], &status["result"]), (&json!("SUCCESS"), &json!({"n": 1.5})));
+    assert_eq!(status["attempts"], 1);
+    place.holds(0);
+    assert_eq!(worker.out(), "", "a worker prints nothing");
+    assert!(!worker.log().contains("guest:guest"), "the broker's password is in the log");
+    assert_eq!(fs::read_dir(place.file("tmp")).unwrap().count(), 1, "nothing but the directory for runs");
+}
+
+#[test]
+fn a_document_is_fetched_and_a_failure_says_why() {
+    let documents = Documents::serve("hello");
+    let command = "[\"sh\", \"-c\", 'cat \"$0\"; echo oops >&2; [ \"$(cat \"$0\")\" = hello ] || exit 3', \"{document}\"]";
+    let toml = "[documents]\nallow_hosts = [\"127.0.0.1\"]";
+    let place = Place::at(Rabbit::shared(), "documents", command, "", toml);
+    let _worker = place.worker();
+    let fine = place.submit(&[("doc_url", &documents.url("a.txt"))]);
+    assert_eq!(place.end(&fine)["result"], "hello");
+    let other = Documents::serve("other");
+    let fails = place.submit(&[("doc_url", &other.url("b.txt"))]);
+    let status = place.end(&fails);
+    let expected = json!({"code": 642, "message": "exit status 3: oops"});
+    assert_eq!((&status["status"], &status["result"]), (&json!("FAILURE"), &expected));
+    let missing = place.submit(&[]);
+    assert_eq!(place.end(&missing)["result"]["code"], 206);
+}
+
+#[test]
+fn failures_are_tried_again_as_often_as_configured() {
+    // Fails twice: each task notes its runs.
+    let script = "echo x >> @DIR@/runs; [ $(wc -l < @DIR@/runs) -ge 3 ] || exit 7; echo '\"at last\"'";
+    let place = Place::new("retries", script, "retries = 2");
+    let _worker = place.worker();
+    let uuid = place.submit(&[]);
+    let retry = place.until(&uuid, "RETRY");
+    assert_eq!(retry["result"], json!({"code": 642, "message": "exit status 7"}));
+    // While it waits, it is with the broker, and the slot is free.
+    let status = place.end(&uuid);
+    assert_eq!((&status["status"], &status["result"]), (&json!("SUCCESS"), &json!("at last")));
+    assert_eq!(place.lines("runs").len(), 3);
+    place.holds(0);
+}
+
+#[test]
+fn retries_come_to_an_end_and_hold_up_nobody() {
+    let script = "echo $0 >> @DIR@/runs; [ -e @DIR@/fine ] || exit 7";
+    let place = Place::new("spent", script, "retries = 2");
+    let _worker = place.worker();
+    let uuid = place.submit(&[]);
+    place.until(&uuid, "RETRY");
+    place.touch("fine");
+    let other = place.submit(&[]);
+    assert_eq!(place.end(&other)["status"], "SUCCESS");
+    fs::remove_file(place.file("fine")).unwrap();
+    // Either it was tried while all was fine, or it failed three times.
+    let status = place.end(&uuid);
+    let runs = place.lines("runs").into_iter().filter(|line| *line == uuid).count();
+    assert!(status["status"] == "SUCCESS" || runs == 3, "{status} after {runs} runs");
+}
+
+#[test]
+fn several_at_once_and_no_more_than_configured() {
+    let script = "echo $$ >> @DIR@/began; until [ -e @DIR@/go ]; do sleep 0.05; done";
+    let place = Place::new("several", script, "concurrency = 3");
+    let _worker = place.worker();
+    let uuids: Vec<_> = (0..5).map(|_| place.submit(&[])).collect();
+    until(PATIENCE, "three run", || (place.lines("began").len() == 3).then_some(()));
+    until(PATIENCE, "two wait with the broker", || {
+        place.broker.queue(&place.queue).filter(|queue| queue.ready == 2).map(drop)
+    });
+    assert_eq!(place.lines("began").len(), 3);
+    place.touch("go");
+    for uuid in uuids {
+        assert_eq!(place.end(&uuid)["status"], "SUCCESS");
+    }
+    place.holds(0);
+}
