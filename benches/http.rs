@@ -68,6 +68,7 @@ fn main() -> Fallible<()> {
         "| connections | bare hyper /s | status /s | of bare | annotate /s | status p50, p99 | annotate p50, p99 |"
     );
     println!("|---:|---:|---:|---:|---:|---:|---:|");
+    let before = Ticks::now()?;
     let mut accepted = 0;
     for connections in CONNECTIONS {
         let mut best: [Report; 3] = Default::default();
@@ -93,8 +94,10 @@ fn main() -> Fallible<()> {
             latency(&annotate),
         );
     }
+    let others = Ticks::now()?.others_since(&before);
     let (rows, size) = under_test.kept(directory.path())?;
-    println!("\n{METHOD}\n\nIn the store at the end: {rows} tasks, {:.0} MiB.", size as f64 / f64::from(1 << 20));
+    println!("\n{METHOD}\n\nMeanwhile other processes took {:.0} % of the machine.", others * 100.0);
+    println!("In the store at the end: {rows} tasks, {:.0} MiB.", size as f64 / f64::from(1 << 20));
     if rows < accepted {
         return Err(format!("{accepted} tasks were accepted, and only {rows} are in the store").into());
     }
@@ -114,6 +117,35 @@ fn measure(address: SocketAddr, connections: usize, duration: Duration, request:
 fn latency(report: &Report) -> String {
     let show = |duration: Duration| format!("{:.2}", duration.as_secs_f64() * 1000.0);
     format!("{}, {} ms", show(report.p50), show(report.p99))
+}
+
+/// Processor time in ticks, as the system counts it: whoever else works on the machine takes from every cell.
+struct Ticks {
+    ours: u64,
+    busy: u64,
+    all: u64,
+}
+
+impl Ticks {
+    fn now() -> Fallible<Self> {
+        let numbers = |text: &str| -> Vec<u64> { text.split_whitespace().filter_map(|it| it.parse().ok()).collect() };
+        // /proc/stat: user nice system idle iowait irq softirq steal; /proc/self/stat: utime and stime are the 12th and
+        // 13th after the name in parentheses (proc(5)).
+        let stat = std::fs::read_to_string("/proc/stat")?;
+        let machine = numbers(stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).ok_or("no cpu line")?);
+        let own = std::fs::read_to_string("/proc/self/stat")?;
+        let own: Vec<&str> = own.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let [user, system] = [11, 12].map(|at| own.get(at).and_then(|it| it.parse::<u64>().ok()).unwrap_or_default());
+        let all: u64 = machine.iter().take(8).sum();
+        let idle: u64 = machine.iter().skip(3).take(2).sum();
+        Ok(Self { ours: user + system, busy: all - idle, all })
+    }
+
+    /// The share of the machine that was neither idle nor ours.
+    fn others_since(&self, before: &Self) -> f64 {
+        let theirs = (self.busy - before.busy).saturating_sub(self.ours - before.ours);
+        theirs as f64 / (self.all - before.all).max(1) as f64
+    }
 }
 
 /// How long the disk takes to keep 4 KiB: the middle of a hundred.

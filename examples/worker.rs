@@ -5,13 +5,13 @@
 //! ```
 //!
 //! The gateway knows it as a service like any other: `[services.words]` with `requires_document = false`, and
-//! `broker.url` as above. Then: `service-gateway submit words --param text="as many as these"`, or any HTTP client.
+//! `broker.url` as above. Then: `service-gateway submit words --arg text="as many as these"`, or any HTTP client.
 //!
 //! Such a program needs the crate `gateway-worker` alone, and compiles neither the gateway nor its stores.
 
 use gateway_worker::{
-    Address, Client, Failure, GuardCommand, HandlerProgress, HandlerTask, Limits, Policy, RunnerSettings, Service, Stop,
-    WorkerOptions, work,
+    Address, Client, Failure, GuardCommand, HandlerProgress, HandlerTask, Limits, Policy, RunnerSettings, Service,
+    Stop, WorkerOptions, work,
 };
 use serde_json::{Value, json};
 use std::{error::Error, time::Duration};

@@ -2,7 +2,7 @@
 //!
 //! A file `NAME` lies in the directory as `temporary-NAME`, and while it is written as `uploading-…`, locked by whoever
 //! writes it. What is called otherwise is not ours: it is neither given out nor removed, whatever directory is
-//! configured. The directory is the truth; [`Index`] only remembers it, and is read anew at each [`Shelf::sweep`], so
+//! configured. The directory is the truth; an index only remembers it, and is read anew at each sweep, so
 //! that several gateways may share a directory. It is made when the first file comes.
 
 mod index;

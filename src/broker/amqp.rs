@@ -54,7 +54,7 @@ struct Start {
     inbox: Inbox,
     publications: mpsc::Receiver<Publish>,
     revokes: revoke::Orders,
-    releases: Option<mpsc::Receiver<Uuid>>,
+    releases: Option<mpsc::Receiver<bound::Release>>,
     kept: Option<gateway_redis::Inbox>,
 }
 
@@ -98,7 +98,8 @@ impl Amqp {
         };
         let (client, inbox) = Client::start(settings);
         let (revoker, revokes) = revoke::revoker();
-        let (bound, releases) = (config.broker.result_backend == ResultBackend::Amqp).then(bound::bound).unzip();
+        let queues = config.broker.result_backend == ResultBackend::Amqp;
+        let (bound, releases) = queues.then(|| bound::bound(config.broker.result_expires)).unzip();
         let (redis, kept) = match &config.broker.result_backend {
             ResultBackend::Redis(url) => Some(kept::start(url)?),
             ResultBackend::Rpc | ResultBackend::Amqp => None,
@@ -160,8 +161,8 @@ impl Broker for Amqp {
         Box::pin(async move {
             let Some(Start { inbox, publications, revokes, releases, kept }) = start else { return Ok(()) };
             for waiting in shared.store.outbox().await? {
-                // It may have been published just before the last process ended.
-                let waiting = Waiting { attempts: waiting.attempts + 1, ..waiting };
+                // It may have been published just before the last process ended: what is sent again is counted before.
+                let waiting = Waiting { attempts: waiting.attempts.max(1), ..waiting };
                 if shared.mailbox.restored(waiting).await.is_err() {
                     return Ok(());
                 }
@@ -188,6 +189,7 @@ impl Broker for Amqp {
             spawn("deliveries", Box::pin(hear::deliveries(shared.clone(), deliveries)));
             if let Some(releases) = releases {
                 spawn("releases", Box::pin(bound::releases(shared.clone(), releases)));
+                spawn("old bindings", Box::pin(bound::restore(shared.clone())));
             }
             if let Some(inbox) = kept {
                 spawn("kept results", Box::pin(kept::results(shared.clone(), inbox, shared.keep)));

@@ -1,7 +1,7 @@
 //! Decides what to write, publish, acknowledge, revoke and answer.
 
 use crate::{
-    Accept, CommitFault, Fact, Millis, Source, State, Task, Write, Written,
+    Accept, CommitFault, Fact, Millis, Run, Source, State, Task, Write, Written,
     outbox::{Fate, Next, Outbox, Waiting},
     reload::Reload,
     settle::refuse_stopped,
@@ -355,6 +355,7 @@ impl<C, R> Engine<C, R> {
         let is_progress = matches!(&fact, Fact::Heard(report) if report.state == State::Progress);
         if let (true, Some(&at)) = (is_progress, self.progress.get(&id))
             && let Some((write, Origin::Heard(receipts))) = self.queued.get_mut(at)
+            && run_of(write) == run_of_fact(&fact)
         {
             *write = Write::Apply { id, service: None, fact };
             receipts.extend(receipt);
@@ -417,6 +418,21 @@ impl<C, R> Engine<C, R> {
                 effects.push(Effect::Answer(client, Answer::Busy));
             }
         }
+    }
+}
+
+fn run_of(write: &Write) -> Option<&Run> {
+    match write {
+        Write::Apply { fact, .. } => run_of_fact(fact),
+        _ => None,
+    }
+}
+
+/// Two runs of one task are never taken for one.
+fn run_of_fact(fact: &Fact) -> Option<&Run> {
+    match fact {
+        Fact::Heard(report) => report.run.as_ref(),
+        _ => None,
     }
 }
 

@@ -105,8 +105,8 @@ fn settles(write: &Write) -> Option<Uuid> {
     }
 }
 
-/// A message that is ours and not at hand may have been published.
+/// A message that is ours and not at hand may have been published. Only the first time is not written down before.
 fn restore(outbox: &mut Outbox, message: Waiting) {
-    let attempts = message.attempts + 1;
+    let attempts = message.attempts.max(1);
     outbox.restore(Waiting { attempts, ..message });
 }

@@ -256,3 +256,44 @@ fn a_result_before_its_confirm_counts_as_one_attempt() {
     apply(&mut task, &Fact::Sent { attempts: 2 }, 6);
     assert_eq!((task.attempts, task.sent), (2, Some(5)));
 }
+
+#[test]
+fn a_run_after_a_retry_is_counted_however_it_is_first_heard_of() {
+    let event = |state| Fact::Heard(Report::new(state, Source::Event));
+    let result = |state, what: &'static str| {
+        Fact::Heard(Report { result: Some(what.into()), ..Report::new(state, Source::Queue) })
+    };
+    let by_event = [event(State::Started), result(State::Started, "2")];
+    let by_result = [event(State::Received), result(State::Started, "2")];
+    let by_progress = [result(State::Progress, "2"), result(State::Progress, "3")];
+    for again in [by_event, by_result, by_progress] {
+        let mut task = task();
+        apply(&mut task, &event(State::Started), 1);
+        apply(&mut task, &result(State::Started, "1"), 1);
+        assert_eq!(task.runs, 1, "event and result tell of one run");
+        apply(&mut task, &result(State::Retry, "{}"), 2);
+        again.iter().for_each(|fact| drop(apply(&mut task, fact, 3)));
+        assert_eq!(task.runs, 2, "{again:?}");
+    }
+}
+
+#[test]
+fn the_answer_to_our_own_revoke_is_no_end_of_the_workers_own() {
+    let mut task = task();
+    assert!(apply(&mut task, &Fact::Overdue { heard: 0, why: "no sign of life".into() }, 1).revoke);
+    assert!(!apply(&mut task, &heard(State::Revoked), 2).changed);
+    assert_eq!((&task.state, task.note.as_deref()), (&State::Expired, Some("no sign of life")));
+    assert!(apply(&mut task, &heard(State::Success), 3).changed, "it had finished before it was told");
+}
+
+#[test]
+fn an_attempt_counts_before_it_is_made_unless_it_never_will_be() {
+    let mut task = task();
+    let change = apply(&mut task, &Fact::Tried { attempts: 2 }, 1);
+    assert!(change.changed && !change.settled);
+    assert_eq!((task.attempts, task.delivery, task.sent), (2, Delivery::Owned, None));
+    assert!(!apply(&mut task, &Fact::Tried { attempts: 2 }, 1).changed);
+    apply(&mut task, &heard(State::Success), 2);
+    assert!(!apply(&mut task, &Fact::Tried { attempts: 3 }, 3).changed);
+    assert_eq!(task.attempts, 2);
+}

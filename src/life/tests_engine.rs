@@ -248,3 +248,101 @@ fn a_result_of_a_stranger_is_told_and_acknowledged() {
     let effects = run(&mut engine, 0, [Input::Committed(Ok(vec![Written::NoTask(id)]))]);
     assert!(matches!(effects.as_slice(), [Effect::Stray(told), Effect::Ack(7)] if *told == id), "{effects:?}");
 }
+
+fn restored(id: Uuid, attempts: u32) -> Input<u32, u32> {
+    Input::Restored(Waiting { id, service: Arc::from("s"), attempts, run_limit: None, body: None })
+}
+
+#[test]
+fn what_may_be_with_the_broker_is_sent_again_only_once_the_store_counts_it() {
+    let mut engine = TestEngine::new(Limits::default());
+    let id = Uuid::now_v7();
+    let effects = run(&mut engine, 0, [restored(id, 1)]);
+    assert!(matches!(effects.as_slice(), [Effect::Commit(writes)]
+        if matches!(writes[..], [Write::Apply { fact: Fact::Tried { attempts: 2 }, .. }])));
+    let full = || Input::Committed(Err(CommitFault::NotWritten("full".into())));
+    assert!(run(&mut engine, 1, [full()]).is_empty(), "not counted, not sent");
+    let again = engine.next_tick().expect("it is tried again");
+    let effects = run(&mut engine, again, [Input::Tick]);
+    let written = store(commit(&effects), again);
+    let effects = run(&mut engine, again, [Input::Committed(Ok(written))]);
+    assert_eq!(published(&effects), [(id, 2)]);
+    // It came back: known not to have arrived. The same attempt need not be counted twice.
+    let effects = run(&mut engine, again, [Input::Landed(id, Fate::Unroutable("no queue".into()))]);
+    assert!(effects.is_empty());
+    let due = engine.next_tick().expect("a retry is due");
+    assert_eq!(published(&run(&mut engine, due, [Input::Tick])), [(id, 2)]);
+}
+
+#[test]
+fn what_was_settled_while_it_was_counted_is_not_sent() {
+    let mut engine = TestEngine::new(Limits::default());
+    let id = Uuid::now_v7();
+    run(&mut engine, 0, [restored(id, 1)]);
+    let mut task = Task::new(id, "s", 0);
+    apply(&mut task, &Fact::Heard(Report::new(State::Started, Source::Queue)), 0);
+    let change = apply(&mut task, &Fact::Tried { attempts: 2 }, 1);
+    let effects = run(&mut engine, 1, [Input::Committed(Ok(vec![Written::Applied(task, change)]))]);
+    assert!(effects.is_empty());
+    assert_eq!((engine.outbox_len(), engine.next_tick()), (0, None));
+}
+
+#[test]
+fn an_orphan_is_handed_back_however_often_the_disk_is_full() {
+    let mut engine = TestEngine::new(Limits { store_is_queue: true, ..Limits::default() });
+    let fact = Fact::Requeued { due: 0, why: Raised::new("WorkerLostError", "gone") };
+    let heard = Heard { id: Uuid::nil(), fact: fact.clone(), receipt: None };
+    run(&mut engine, 0, [Input::Heard(heard)]);
+    for _ in 0..3 {
+        run(&mut engine, 0, [Input::Committed(Err(CommitFault::NotWritten("full".into())))]);
+        let again = engine.next_tick().expect("nobody else would tell it again");
+        let effects = run(&mut engine, again, [Input::Tick]);
+        assert!(matches!(commit(&effects), [Write::Apply { fact: told, .. }] if *told == fact));
+    }
+}
+
+#[test]
+fn nobody_waits_for_an_engine_that_has_stopped() {
+    let mut engine = TestEngine::new(Limits::default());
+    run(&mut engine, 0, [Input::Submit(1, accept("s"))]);
+    run(&mut engine, 0, [Input::Committed(Err(CommitFault::Unknown("fsync failed".into())))]);
+    let fact = Fact::Heard(Report::new(State::Success, Source::Queue));
+    let asks = [
+        Input::Cancel(2, Uuid::nil(), Arc::from("s")),
+        Input::Claim(3, Arc::from("s")),
+        Input::Heard(Heard { id: Uuid::nil(), fact, receipt: Some(4) }),
+    ];
+    let effects = run(&mut engine, 1, asks);
+    assert!(matches!(
+        effects.as_slice(),
+        [Effect::Answer(2, Answer::NotWritten(_)), Effect::Answer(3, Answer::NotWritten(_)), Effect::Return(4)]
+    ));
+    assert_eq!((engine.queued(), engine.next_tick()), (0, None));
+}
+
+#[test]
+fn waits_go_on_when_the_clock_is_set_back() {
+    const HOUR: Millis = 3_600_000;
+    let mut engine = TestEngine::new(Limits { outbox_depth: 2, ..Limits::default() });
+    let (id, _) = submit(&mut engine, HOUR);
+    run(&mut engine, HOUR, [Input::Landed(id, Fate::Unknown("lost".into())), Input::Submit(2, accept("s"))]);
+    let effects = run(&mut engine, 400, [Input::Tick]);
+    assert!(effects.is_empty(), "nothing is due yet");
+    let due = engine.next_tick().expect("a retry is due");
+    assert!(due < 400 + 1_000, "{due}");
+    let effects = run(&mut engine, 400 + 1_000, [Input::Tick]);
+    assert!(matches!(effects[0], Effect::Answer(2, Answer::Busy)));
+    assert!(matches!(commit(&effects), [Write::Apply { fact: Fact::Tried { attempts: 2 }, .. }]));
+}
+
+#[test]
+fn the_progress_of_two_runs_is_not_taken_for_that_of_one() {
+    let mut engine = TestEngine::new(Limits::default());
+    let heard = |host: &str, receipt| {
+        let run = Some(Run { host: host.into(), start: "t".into() });
+        let report = Report { run, current: Some(10.0), ..Report::new(State::Progress, Source::Queue) };
+        Input::Heard(Heard { id: Uuid::nil(), fact: Fact::Heard(report), receipt: Some(receipt) })
+    };
+    run(&mut engine, 0, [heard("a", 1), heard("a", 2), heard("b", 3)]);
+    assert_eq!(engine.queued(), 2);
+}

@@ -76,6 +76,9 @@ pub struct Orphan {
 /// A cancelled task and its service.
 pub type Cancelled = (Uuid, Arc<str>);
 
+/// A task of which a worker may still report, and when its end was presumed, if it was.
+pub type Unsettled = (Uuid, Option<Millis>);
+
 /// A service, and when the first of its messages is due.
 pub type Due = (Arc<str>, Millis);
 
@@ -180,7 +183,7 @@ pub trait Store: Send + Sync + 'static {
     fn revoked(&self, since: Millis, limit: usize) -> BoxFuture<Result<Vec<Cancelled>, StoreError>>;
     /// Tasks of which a worker may still report something that counts: open ones, and those with an end that was only
     /// presumed, after `since`. At most `limit`, in the order of their ids, from the one after `after` on.
-    fn unsettled(&self, since: Millis, after: Uuid, limit: usize) -> BoxFuture<Result<Vec<Uuid>, StoreError>>;
+    fn unsettled(&self, since: Millis, after: Uuid, limit: usize) -> BoxFuture<Result<Vec<Unsettled>, StoreError>>;
     /// Services with messages in the outbox, and when the first of each is due.
     fn due(&self) -> BoxFuture<Result<Vec<Due>, StoreError>>;
     /// Finds what is over its time, and deletes what is over its last, at most `limit` of each. Silent tasks are told

@@ -91,6 +91,8 @@ async fn everything_that_may_refuse_without_the_body_does() {
         ("GET", &format!("/echo/status?uuid={NOBODY}"), None, (400, 203)),
         ("POST", &format!("/echo/cancel?uuid={NOBODY}"), Some(token.as_str()), (400, 203)),
         ("GET", "/echo/doc", None, (404, 100)),
+        ("POST", "/temporary_file/a", None, (401, 101)),
+        ("POST", "/temporary_file/a%20b", Some(token.as_str()), (400, 105)),
         ("POST", "/temporary_file", None, (401, 101)),
     ] {
         let (refused, reads) = watch(&gateway, method, uri, token).await;

@@ -13,6 +13,7 @@ both!(
     the_silent_are_found_in_order,
     no_more_than_asked_for,
     two_sweeps_at_once_do_no_harm,
+    what_may_still_be_reported_is_found_in_order,
 );
 
 async fn sweep(store: &Arc<dyn Store>, now: Millis) -> Swept {
@@ -111,4 +112,27 @@ async fn two_sweeps_at_once_do_no_harm(place: Place) {
     while left > 0 {
         left -= sweep(&store, NOW + 25 * HOUR).await.deleted;
     }
+}
+
+async fn what_may_still_be_reported_is_found_in_order(place: Place) {
+    let store = place.open().await;
+    let open = some(&store, 3, None).await;
+    some(&store, 2, Some(NOW)).await;
+    let presumed = some(&store, 3, None).await;
+    let why = || Fact::Overdue { heard: NOW, why: "no sign of life".into() };
+    for (id, at) in presumed.iter().zip([NOW + 10, NOW + 20, NOW + 30]) {
+        commit(&store, at, vec![tell(*id, why())]).await;
+    }
+    let later = some(&store, 1, None).await;
+    let mut expected: Vec<_> = open.iter().chain(&later).map(|id| (*id, None)).collect();
+    expected.extend(presumed.iter().zip([NOW + 10, NOW + 20, NOW + 30]).map(|(id, at)| (*id, Some(at))));
+    expected.sort();
+    assert_eq!(store.unsettled(0, Uuid::nil(), 100).await.unwrap(), expected);
+    // In steps.
+    let first = store.unsettled(0, Uuid::nil(), 4).await.unwrap();
+    let rest = store.unsettled(0, first[3].0, 4).await.unwrap();
+    assert_eq!([first, rest].concat(), expected);
+    // Ends of long ago count no more; whatever is open does.
+    expected.retain(|(_, ended)| ended.is_none_or(|at| at > NOW + 20));
+    assert_eq!(store.unsettled(NOW + 20, Uuid::nil(), 100).await.unwrap(), expected);
 }

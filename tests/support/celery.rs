@@ -14,6 +14,23 @@ use std::{
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
+/// What a worker runs.
+pub(crate) struct Program {
+    /// The variable of the rig that names Celery's command.
+    pub(crate) celery: &'static str,
+    /// The module with the tasks.
+    pub(crate) app: &'static str,
+    /// What else the module is told.
+    pub(crate) environment: Vec<(&'static str, String)>,
+}
+
+impl Default for Program {
+    /// Celery 5, with results by rpc.
+    fn default() -> Self {
+        Self { celery: "SG_TEST_CELERY", app: "celery_worker", environment: Vec::new() }
+    }
+}
+
 /// A prefork worker of one task at a time. Dropped, it is killed with its pool.
 pub(crate) struct Worker {
     child: Child,
@@ -24,7 +41,18 @@ impl Worker {
     /// Starts a worker on a queue and waits until it is ready. Its log is in `directory`; `arguments` go to
     /// `celery worker` (`-E`, `--concurrency=2`, a setting as `result.persistent=0`).
     pub(crate) fn start(broker: &Rabbit, queue: &str, directory: &Path, arguments: &[&str]) -> Self {
-        let mut worker = Self::spawn(broker, queue, directory, arguments);
+        Self::start_as(Program::default(), broker, queue, directory, arguments)
+    }
+
+    /// As [`Worker::start`], of another program.
+    pub(crate) fn start_as(
+        program: Program,
+        broker: &Rabbit,
+        queue: &str,
+        directory: &Path,
+        arguments: &[&str],
+    ) -> Self {
+        let mut worker = Self::spawn(program, broker, queue, directory, arguments);
         until(PATIENCE, "the worker is ready", || {
             let end = worker.child.try_wait().unwrap();
             assert!(end.is_none(), "the worker ended ({end:?}) and said\n{}", worker.log());
@@ -33,17 +61,18 @@ impl Worker {
         worker
     }
 
-    fn spawn(broker: &Rabbit, queue: &str, directory: &Path, arguments: &[&str]) -> Self {
+    fn spawn(program: Program, broker: &Rabbit, queue: &str, directory: &Path, arguments: &[&str]) -> Self {
         let name = format!("w{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let log = directory.join(format!("{name}.log"));
         let output = File::create(&log).unwrap();
-        let child = Command::new(rig("SG_TEST_CELERY"))
-            .args(["-A", "celery_worker", "worker", "-l", "info", "-P", "prefork", "--concurrency=1", "-Q", queue])
+        let child = Command::new(rig(program.celery))
+            .args(["-A", program.app, "worker", "-l", "info", "-P", "prefork", "--concurrency=1", "-Q", queue])
             .args(["-n", &format!("{name}@%h")])
             .args(arguments)
             .env("CELERY_BROKER_URL", broker.url())
             .env("PYTHONPATH", support())
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(program.environment)
             .current_dir(directory)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())

@@ -4,7 +4,8 @@
         $SG_TEST_CELERY -A celery_worker worker -Q QUEUE --concurrency 2 -P prefork -n NAME@%h
 
 (Without CELERY_BROKER_URL it takes SG_TEST_AMQP_URL.) The app is called "worker", so that each task is `worker.<name>`.
-Results go to `reply_to` (rpc), persistent and confirmed. Every task takes one positional argument:
+Results go to `reply_to` (rpc), persistent and confirmed, or to the backend that CELERY_RESULT_BACKEND names. A queue that
+has arguments is named, with them, by CELERY_QUEUES: {"name": {"x-...": ...}}. Every task takes one positional argument:
 
     {"request_time", "service": {"type", "document": {"url", "credentials"}, "misc": {…}},
      "annotation_service": {"url", "uuid", "credentials"}}
@@ -22,6 +23,8 @@ What a task shall do stands in `misc`. A value may be text (it was a query argum
 | custom_state | state (MYSTATE), end (ignore or success), sleep (0 s) | stores that state with {"a": 1}, and stays there or succeeds |
 | huge | size (1000000) | returns a text of so many bytes |
 | nan | | returns a float that JSON does not have |
+| reject | run (0 s) | acknowledges late, says nothing, and rejects its message for good |
+| reject_loudly | | the same, but its worker stores what it raised (since Celery 5.7) |
 """
 
 import builtins
@@ -33,9 +36,14 @@ import time
 from datetime import datetime, timezone
 
 from celery import Celery
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
+from kombu import Exchange, Queue
 
-app = Celery("worker", broker=os.environ.get("CELERY_BROKER_URL") or os.environ["SG_TEST_AMQP_URL"], backend="rpc://")
+app = Celery(
+    "worker",
+    broker=os.environ.get("CELERY_BROKER_URL") or os.environ["SG_TEST_AMQP_URL"],
+    backend=os.environ.get("CELERY_RESULT_BACKEND") or "rpc://",
+)
 app.conf.update(
     task_serializer="json",
     result_serializer="json",
@@ -43,7 +51,14 @@ app.conf.update(
     result_persistent=True,
     broker_transport_options={"confirm_publish": True},
     broker_connection_retry_on_startup=True,
+    # Redis may be away for a while in a test.
+    result_backend_transport_options={"retry_policy": {"timeout": 60.0}},
 )
+QUEUES = json.loads(os.environ.get("CELERY_QUEUES") or "{}")
+if QUEUES:
+    app.conf.task_queues = [
+        Queue(name, Exchange(name), routing_key=name, queue_arguments=arguments) for name, arguments in QUEUES.items()
+    ]
 
 
 def __getattr__(name):
@@ -152,3 +167,14 @@ def huge(argument):
 @app.task(name="worker.nan")
 def nan(argument):
     return float("nan")
+
+
+@app.task(name="worker.reject", acks_late=True, ignore_result=True)
+def reject(argument):
+    time.sleep(number(misc(argument), "run", 0.0))
+    raise Reject("no", requeue=False)
+
+
+@app.task(name="worker.reject_loudly", acks_late=True)
+def reject_loudly(argument):
+    raise Reject("no", requeue=False)

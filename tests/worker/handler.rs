@@ -9,7 +9,7 @@ use gateway_worker::{
     Service, Stop, WorkerOptions, work,
 };
 use serde_json::{Value, json};
-use std::{thread, time::Duration};
+use std::thread;
 
 async fn handle(task: HandlerTask, progress: HandlerProgress) -> Result<Value, Failure> {
     match task.argument["service"]["misc"]["do"].as_str() {
@@ -29,14 +29,14 @@ fn a_handler_is_a_worker_like_any_other() {
     let queue = QueueSpec { name: place.queue.clone(), kind: Default::default(), arguments: Vec::new() };
     let client = Client::new(Policy::default(), Limits::default()).unwrap();
     let runner = RunnerSettings::new(place.file("runs"), GuardCommand::this_binary(), client);
-    let service = Service { queue, concurrency: 2, ..Service::handled(SERVICE, handle) };
+    let service = Service { queue, concurrency: 2, version: "1.2.3".into(), ..Service::handled(SERVICE, handle) };
     let mut options = WorkerOptions::new(Address::parse(place.broker.url()).unwrap(), vec![service], runner);
     options.name = format!("{}-handler", place.queue);
     let stop = Stop::default();
     let asked = stop.clone();
     let worker = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(tokio::time::timeout(PATIENCE + Duration::from_secs(60), work(options, asked)))
+        runtime.block_on(async { tokio::time::timeout(2 * PATIENCE, work(options, asked)).await })
     });
     let ends = |what: &str| {
         let uuid = place.submit(&[("do", what)]);

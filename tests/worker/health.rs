@@ -1,10 +1,6 @@
 //! A command that is not there.
 
-use crate::{
-    place::Place,
-    rabbit::Rabbit,
-    support::wait_for,
-};
+use crate::{place::Place, rabbit::Rabbit, support::wait_for};
 use serde_json::json;
 use std::{fs, os::unix::fs::PermissionsExt};
 

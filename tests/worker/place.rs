@@ -122,7 +122,9 @@ impl Place {
     /// Waits until the queue holds so many messages, those that a worker has included.
     #[track_caller]
     pub(crate) fn holds(&self, messages: u64) {
-        wait_for(&format!("{messages} messages are in {}", self.queue), || self.broker.messages(&self.queue) == messages);
+        wait_for(&format!("{messages} messages are in {}", self.queue), || {
+            self.broker.messages(&self.queue) == messages
+        });
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     place::{Place, SERVICE},
     rabbit::Rabbit,
-    support::{Documents, until, PATIENCE},
+    support::{Documents, PATIENCE, until},
 };
 use serde_json::json;
 use std::fs;
@@ -36,7 +36,8 @@ fn a_task_from_its_submission_to_its_result() {
 #[test]
 fn a_document_is_fetched_and_a_failure_says_why() {
     let documents = Documents::serve("hello");
-    let command = "[\"sh\", \"-c\", 'cat \"$0\"; echo oops >&2; [ \"$(cat \"$0\")\" = hello ] || exit 3', \"{document}\"]";
+    let command =
+        "[\"sh\", \"-c\", 'cat \"$0\"; echo oops >&2; [ \"$(cat \"$0\")\" = hello ] || exit 3', \"{document}\"]";
     let toml = "[documents]\nallow_hosts = [\"127.0.0.1\"]";
     let place = Place::at(Rabbit::shared(), "documents", command, "", toml);
     let _worker = place.worker();

@@ -99,7 +99,9 @@ fn field(value: &AMQPValue, depth: usize) -> Field {
         AMQPValue::ShortString(text) => Field::Text(text.to_string()),
         AMQPValue::LongString(text) => Field::Text(String::from_utf8_lossy(text.as_bytes()).into_owned()),
         AMQPValue::ByteArray(bytes) => Field::Text(String::from_utf8_lossy(bytes.as_slice()).into_owned()),
-        AMQPValue::FieldArray(items) => Field::List(items.as_slice().iter().map(|item| field(item, depth + 1)).collect()),
+        AMQPValue::FieldArray(items) => {
+            Field::List(items.as_slice().iter().map(|item| field(item, depth + 1)).collect())
+        }
         AMQPValue::FieldTable(fields) => Field::Table(table(fields, depth)),
         AMQPValue::DecimalValue(_) | AMQPValue::Void => Field::Void,
     }

@@ -257,8 +257,7 @@ impl Commands {
         let question: Message = hello(&self.node, &key, &ticket, stamp);
         let properties = wire::properties(&question)?;
         let options = BasicPublishOptions::default();
-        let asking =
-            channel.basic_publish(control::EXCHANGE.into(), "".into(), options, &question.body, properties);
+        let asking = channel.basic_publish(control::EXCHANGE.into(), "".into(), options, &question.body, properties);
         drop(in_time(asking).await?); // a channel without confirms: there is none to wait for
         let until = tokio::time::Instant::now() + NEIGHBOURS;
         while let Ok(Some(Ok(answer))) = timeout_at(until, answers.next()).await {

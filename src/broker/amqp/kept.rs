@@ -202,7 +202,7 @@ enum Asked {
 async fn ask(shared: Arc<Shared>, session: Session, since: Millis, after: Uuid) -> Asked {
     let ids = loop {
         match shared.store.unsettled(since, after, TASKS).await {
-            Ok(ids) => break ids,
+            Ok(tasks) => break tasks.into_iter().map(|(id, _)| id).collect::<Vec<_>>(),
             Err(error) => {
                 tracing::warn!(%error, "what was missed is not read from Redis yet; it is tried again");
                 sleep(AGAIN).await;

@@ -18,8 +18,9 @@ table! {
         pub result_backend: ResultBackend = ResultBackend::Rpc,
         /// Celery's message protocol: 2, or 1 for Celery 3.1. Default 2.
         pub task_protocol: u8 = 2,
-        /// How long workers keep results in the `amqp` backend, as they have it. The gateway binds a queue of its own and
-        /// never declares theirs, so that a difference does no harm. Default 1 day.
+        /// How long workers keep results in the `amqp` backend, as they have it: so long a result is still heard after an
+        /// end that was only presumed. The gateway never declares their queues, so a difference does no harm.
+        /// Default 1 day.
         pub result_expires: Duration = days(1),
         /// The reply queue of `rpc`; empty = `service-gateway.replies.<installation>`.
         pub reply_queue: String = String::new(),

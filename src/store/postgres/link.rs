@@ -63,7 +63,7 @@ pub(super) async fn connect(target: &Target) -> Result<Opened, Refusal> {
 /// Why there is no connection.
 pub(super) struct Refusal {
     pub(super) why: String,
-    /// The server is there and says no: user, password, database.
+    /// The server is there and says no (user, password, database), or is not the one that we want.
     pub(super) is_final: bool,
 }
 
@@ -74,7 +74,19 @@ fn is_final(error: &Error) -> bool {
         SqlState::INVALID_CATALOG_NAME,
         SqlState::INSUFFICIENT_PRIVILEGE,
     ];
-    error.code().is_some_and(|code| refused.contains(code))
+    error.code().is_some_and(|code| refused.contains(code)) || is_about_certificate(error)
+}
+
+fn is_about_certificate(error: &Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if inner.is_some_and(|inner| matches!(inner.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The error with its causes, in one line: the library's own text names the first alone.

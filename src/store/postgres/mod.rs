@@ -14,7 +14,7 @@ mod tls;
 mod transaction;
 mod write;
 
-use super::{Cancelled, Due, Keep, Lease, LeaseTimes, Orphan, Sharing, Store, StoreError, Swept};
+use super::{Cancelled, Due, Keep, Lease, LeaseTimes, Orphan, Sharing, Store, StoreError, Swept, Unsettled};
 use bytes::Bytes;
 use commit::Writer;
 use gateway_contract::{BoxFuture, Stats};
@@ -188,7 +188,7 @@ impl Store for Postgres {
         self.read(move |session| async move { read::revoked(&session, since, limit as i64).await })
     }
 
-    fn unsettled(&self, since: Millis, after: Uuid, limit: usize) -> BoxFuture<Result<Vec<Uuid>, StoreError>> {
+    fn unsettled(&self, since: Millis, after: Uuid, limit: usize) -> BoxFuture<Result<Vec<Unsettled>, StoreError>> {
         self.read(move |session| async move { read::unsettled(&session, since, after, limit as i64).await })
     }
 

@@ -5,7 +5,7 @@ use super::{
     row::{columns, from_row},
     text::{escape, unescape},
 };
-use crate::store::{Cancelled, Due, Keep, Orphan, StoreError, Swept};
+use crate::store::{Cancelled, Due, Keep, Orphan, StoreError, Swept, Unsettled};
 use bytes::Bytes;
 use gateway_contract::Stats;
 use gateway_life::{Fact, Millis, Task, Waiting};
@@ -34,8 +34,8 @@ statements! {
         orphans: "SELECT id, service FROM service_gateway.outbox WHERE due IS NULL ORDER BY id",
         revoked: "SELECT id, service FROM service_gateway.task WHERE ended > $1 AND state = 'REVOKED' \
             ORDER BY ended DESC LIMIT $2",
-        unsettled: "(SELECT id FROM service_gateway.task WHERE ended IS NULL AND id > $1 ORDER BY id LIMIT $2) \
-            UNION ALL (SELECT id FROM service_gateway.task WHERE ended > $3 AND presumed AND id > $1) \
+        unsettled: "(SELECT id, ended FROM service_gateway.task WHERE ended IS NULL AND id > $1 ORDER BY id LIMIT $2) \
+            UNION ALL (SELECT id, ended FROM service_gateway.task WHERE ended > $3 AND presumed AND id > $1) \
             ORDER BY id LIMIT $2",
         due: "SELECT service, min(due) FROM service_gateway.outbox WHERE due IS NOT NULL GROUP BY service",
         stats: "SELECT (SELECT created FROM service_gateway.installation), \
@@ -161,9 +161,9 @@ pub(super) async fn unsettled(
     since: Millis,
     after: Uuid,
     limit: i64,
-) -> Result<Vec<Uuid>, Error> {
+) -> Result<Vec<Unsettled>, Error> {
     let rows = session.client().query(&session.statements.unsettled, &[&after, &limit, &since]).await?;
-    rows.iter().map(|row| row.try_get(0)).collect()
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
 pub(super) async fn due(session: &Session<Reads>) -> Result<Vec<Due>, Error> {

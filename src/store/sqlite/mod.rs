@@ -8,7 +8,7 @@ mod row;
 mod schema;
 mod write;
 
-use super::{Cancelled, Due, Keep, Orphan, Store, StoreError, Swept};
+use super::{Cancelled, Due, Keep, Orphan, Store, StoreError, Swept, Unsettled};
 use bytes::Bytes;
 use gateway_contract::{BoxFuture, Stats};
 use gateway_life::{CommitFault, Millis, Task, Waiting, Write, Written};
@@ -135,7 +135,7 @@ impl Store for Sqlite {
         self.read(move |connection| read::revoked(connection, since, limit))
     }
 
-    fn unsettled(&self, since: Millis, after: Uuid, limit: usize) -> BoxFuture<Result<Vec<Uuid>, StoreError>> {
+    fn unsettled(&self, since: Millis, after: Uuid, limit: usize) -> BoxFuture<Result<Vec<Unsettled>, StoreError>> {
         self.read(move |connection| read::unsettled(connection, since, after, limit))
     }
 

@@ -1,7 +1,7 @@
 //! What is asked of the store.
 
 use super::row;
-use crate::store::{Cancelled, Keep, Orphan, Swept};
+use crate::store::{Cancelled, Keep, Orphan, Swept, Unsettled};
 use bytes::Bytes;
 use gateway_contract::Stats;
 use gateway_life::{Fact, Millis, Waiting};
@@ -54,15 +54,17 @@ pub(super) fn unsettled(
     since: Millis,
     after: Uuid,
     limit: usize,
-) -> rusqlite::Result<Vec<Uuid>> {
+) -> rusqlite::Result<Vec<Unsettled>> {
     // Few ends are presumed, and only the latest are looked at: by the index of ends, not of ids.
     let mut statement = connection.prepare(
-        "SELECT id FROM (SELECT id FROM task WHERE ended IS NULL AND id > ?1 ORDER BY id LIMIT ?2) \
-         UNION ALL SELECT id FROM task INDEXED BY task_ended WHERE ended > ?3 AND presumed AND id > ?1 \
+        "SELECT id, ended FROM (SELECT id, ended FROM task WHERE ended IS NULL AND id > ?1 ORDER BY id LIMIT ?2) \
+         UNION ALL SELECT id, ended FROM task INDEXED BY task_ended WHERE ended > ?3 AND presumed AND id > ?1 \
          ORDER BY id LIMIT ?2",
     )?;
-    let rows = statement.query_map(params![after.as_bytes(), limit as i64, since], |row| row.get(0))?;
-    rows.map(|id| id.map(Uuid::from_bytes)).collect()
+    let rows = statement.query_map(params![after.as_bytes(), limit as i64, since], |row| {
+        Ok((Uuid::from_bytes(row.get(0)?), row.get(1)?))
+    })?;
+    rows.collect()
 }
 
 pub(super) fn due(connection: &Connection) -> rusqlite::Result<Vec<(Arc<str>, Millis)>> {

@@ -60,7 +60,10 @@ mod tests {
 
     #[test]
     fn a_list_or_an_object_with_one() {
-        assert_eq!(of(r#"[{"@id": "a", "n": 1.50}]"#), Ok(r#"{"common": {}, "data": [{"@id": "a", "n": 1.50}]}"#.into()));
+        assert_eq!(
+            of(r#"[{"@id": "a", "n": 1.50}]"#),
+            Ok(r#"{"common": {}, "data": [{"@id": "a", "n": 1.50}]}"#.into())
+        );
         assert_eq!(of(r#"{"annotations": [], "x": 1}"#), Ok(r#"{"common": {}, "data": []}"#.into()));
         for none in ["null", "1", "\"[]\"", "{}", r#"{"annotations": {}}"#, r#"{"annotations": null}"#] {
             assert_eq!(of(none), Err("InvalidAnnotationFormat"), "{none}");

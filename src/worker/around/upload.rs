@@ -74,9 +74,8 @@ pub(super) async fn upload(client: &Client, upload_url: &str, file: &OutputFile)
     if !(200..300).contains(&reply.status) {
         return Err(failed(format!("{} answered {}", redact(upload_url), reply.status)));
     }
-    let place: Place = serde_json::from_slice(&reply.body).map_err(|_| {
-        failed(format!("{} did not answer with storage_doc_id and upload_url", redact(upload_url)))
-    })?;
+    let place: Place = serde_json::from_slice(&reply.body)
+        .map_err(|_| failed(format!("{} did not answer with storage_doc_id and upload_url", redact(upload_url))))?;
     let reply = patiently(|| client.put_file(&place.upload_url, &file.path)).await.map_err(fault)?;
     if !(200..300).contains(&reply.status) {
         return Err(failed(format!("{} answered {}", redact(&place.upload_url), reply.status)));

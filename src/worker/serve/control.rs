@@ -205,7 +205,8 @@ fn rusage() -> Value {
     // Fields 14 and 15 of the line, in ticks, of which Linux always tells a hundred a second; the third is the first here.
     let time = |at: usize| fields.get(at).and_then(|ticks| ticks.parse::<f64>().ok()).map(|ticks| ticks / 100.0);
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok());
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok());
     json!({ "utime": time(11), "stime": time(12), "maxrss": peak })
 }
 

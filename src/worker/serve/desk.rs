@@ -253,9 +253,7 @@ impl Desk {
                 Fate::Unroutable(why) | Fate::Unknown(why) | Fate::Unsent(why) => why,
             };
             tracing::info!(why, ?pause, "the broker did not take a message: sent again");
-            if self.stop.cold.is_cancelled()
-                && stopped.get_or_insert_with(Instant::now).elapsed() >= LAST_TRIES
-            {
+            if self.stop.cold.is_cancelled() && stopped.get_or_insert_with(Instant::now).elapsed() >= LAST_TRIES {
                 return Handed::Not;
             }
             sleep(pause).await;

@@ -77,7 +77,9 @@ async fn serve(mut socket: TcpStream, address: SocketAddr, status: &str, all: Ar
     let line = head.lines().next().unwrap().trim_end_matches(" http/1.1").to_owned();
     let n = all.lock().unwrap().len();
     let (status, answer) = match line.starts_with("get") {
-        true => ("200 OK", json!({"storage_doc_id": format!("id{n}"), "upload_url": format!("http://{address}/put{n}")})),
+        true => {
+            ("200 OK", json!({"storage_doc_id": format!("id{n}"), "upload_url": format!("http://{address}/put{n}")}))
+        }
         false => (status, Value::Null),
     };
     all.lock().unwrap().push(Seen { line, head, body: String::from_utf8(body).unwrap() });

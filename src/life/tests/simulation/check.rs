@@ -23,7 +23,7 @@ pub(crate) struct Known {
     /// A worker's end was acknowledged.
     heard_end: bool,
     yields: u32,
-    /// Those whose progress was written while the task was open.
+    /// Those whose progress was acknowledged while the task was open.
     runs: BTreeSet<Box<str>>,
 }
 
@@ -83,14 +83,6 @@ impl Check {
         self.that(!confirmed || arrivals > 0, || format!("the broker never had it: {}", told()));
         if let Err(why) = moves(before, after, fact) {
             self.that(false, || format!("{why}: {}", told()));
-        }
-        if let Fact::Heard(Report { state: State::Progress, run: Some(run), .. }) = fact
-            && !after.state.is_end()
-        {
-            let known = self.of(after.id);
-            known.runs.insert(run.start.clone());
-            let runs = known.runs.len() as u32;
-            self.that(runs <= after.runs, || format!("{runs} runs were seen: {}", told()));
         }
         let known = self.of(after.id);
         if after.state == State::Revoked && !before.state.is_end() {
@@ -213,6 +205,14 @@ impl World {
     /// The gateway is about to acknowledge it.
     pub(crate) fn check_ack(&mut self, id: Uuid, fact: &Fact) {
         let Some(task) = self.store.tasks.get(&id) else { return };
+        if let Fact::Heard(Report { state: State::Progress, run: Some(run), .. }) = fact
+            && !task.state.is_end()
+        {
+            let known = self.check.of(id);
+            known.runs.insert(run.start.clone());
+            let (seen, told) = (known.runs.len() as u32, task.runs);
+            self.check.that(seen <= told, || format!("{}: {seen} runs told their progress, known are {told}", short(id)));
+        }
         let end = match fact {
             Fact::Heard(report) if report.state.is_end() => Some(&report.state),
             Fact::Garbled(_) => Some(&State::Failure),
@@ -306,6 +306,6 @@ impl World {
     }
 }
 
-fn known_cancelled(check: &Check, id: Uuid) -> bool {
+pub(crate) fn known_cancelled(check: &Check, id: Uuid) -> bool {
     check.known.get(&id).is_some_and(|known| known.cancelled.is_some())
 }

@@ -285,6 +285,9 @@ impl World {
 
     /// The store has done what it can.
     pub(crate) fn commit_done(&mut self) {
+        if self.hit(Fault::ClockJump, 10) {
+            self.jump_clock();
+        }
         let unknown = self.hit(Fault::StoreUnknown, 15);
         let durable = !unknown || self.rng.chance(500);
         let Some(Commit { now, writes, .. }) = self.gateway.as_mut().and_then(|gateway| gateway.commit.take()) else {

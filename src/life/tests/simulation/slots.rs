@@ -146,7 +146,7 @@ impl World {
     }
 
     fn begin(&mut self, service: usize, task: &Task) {
-        let (mut steps, pace) = script(self, false);
+        let (mut steps, pace) = script(self, task.id, false);
         steps.push_front(Step::Started);
         let start = self.broker.next_number();
         let run = Run { host: SERVICES[service].into(), start: start.to_string().into() };

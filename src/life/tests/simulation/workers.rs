@@ -2,7 +2,7 @@
 
 use crate::{
     broker::{Message, Origin, Reply},
-    check::{short, words},
+    check::{known_cancelled, short, words},
     scenario::Fault,
     world::{Event, World},
 };
@@ -60,8 +60,9 @@ impl Worker {
 }
 
 /// What a run does, and how fast: most are short, some go on for long.
-pub(crate) fn script(world: &mut World, may_retry: bool) -> (VecDeque<Step>, (Millis, Millis)) {
-    let long = world.rng.chance(150);
+pub(crate) fn script(world: &mut World, id: Uuid, may_retry: bool) -> (VecDeque<Step>, (Millis, Millis)) {
+    // What was cancelled and is begun all the same takes long: time enough to be stopped.
+    let long = world.rng.chance(if known_cancelled(&world.check, id) { 800 } else { 150 });
     let count = if long { 10 } else { world.rng.below(4) as u32 };
     let mut steps: VecDeque<_> = (1..=count).map(|n| Step::Progress(n * 10)).collect();
     let end = match world.rng.below(10) {
@@ -126,7 +127,7 @@ impl World {
             return self.soon(1, 10, Event::Fetch(number));
         }
         let may_retry = self.scenario.has(Fault::WorkerRetry) && !self.calm();
-        let (mut steps, pace) = script(self, may_retry);
+        let (mut steps, pace) = script(self, id, may_retry);
         let worker = &self.workers[number];
         if worker.tracks_started {
             steps.push_front(Step::Started);
