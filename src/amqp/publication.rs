@@ -33,9 +33,9 @@ pub enum Fate {
     Sent,
     /// No queue takes it: there is none of that name. To be tried again.
     Unroutable(String),
-    /// It can never be sent as it is: too large, or a name too long. Or the broker refused it (a full queue that rejects).
+    /// It can never be sent as it is: too large, or a name too long.
     Refused(String),
-    /// The broker may or may not have it: no confirm in time, or the connection was lost. To be sent again under the same
+    /// The broker may or may not have it: no confirm in time, a nack, or the connection was lost. To be sent again under the same
     /// id, as an attempt of its own. A confirm that still arrives is dropped.
     Unknown(String),
     /// It never left the gateway. To be tried again; this attempt does not count.

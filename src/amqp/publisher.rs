@@ -156,7 +156,8 @@ impl Publisher {
             }
             Ok(Confirmation::Nack(carries)) => {
                 self.lanes[lane].ledger.note(id, carries.and_then(came_back));
-                self.window.settle(number, Fate::Refused("the broker refused it".to_owned()));
+                // A full queue that rejects, or one without a leader at the moment: it may take it later.
+                self.window.settle(number, Fate::Unknown("the broker did not take it (nack)".to_owned()));
             }
             Ok(Confirmation::NotRequested) => {
                 let why = "the channel does not confirm".to_owned();

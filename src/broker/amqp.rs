@@ -15,12 +15,12 @@ use crate::{
     store::{Lease, Store, StoreError},
 };
 use arc_swap::ArcSwap;
+use bound::Bound;
 use gateway_amqp::{Address, Client, ControlError, Inbox, Kind, QueueSpec, QueueState, Settings};
 use gateway_celery::Field;
 use gateway_config::{Argument, Config, QueueType, ResultBackend, Service};
 use gateway_contract::{BoxFuture, Part};
 use gateway_life::{Delivery, Millis, Publish, Task, Waiting};
-use bound::Bound;
 use revoke::Revoker;
 use std::{
     collections::BTreeSet,

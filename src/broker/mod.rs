@@ -2,7 +2,7 @@
 //!
 //! Two implementations: [`embedded`], where the store itself is the queue and workers run in this process, and
 //! [`amqp`], where RabbitMQ is the queue and Celery workers run anywhere. To add one, implement [`Broker`], tell the
-//! engine what you hear through its [`Mailbox`](crate::engine::Mailbox), and choose it in [`start`].
+//! engine what you hear through its [`Mailbox`], and choose it in [`start`].
 
 pub mod amqp;
 pub mod embedded;

@@ -26,6 +26,7 @@ mod reload;
 mod settle;
 mod state;
 mod task;
+mod words;
 mod write;
 
 #[cfg(test)]
@@ -34,10 +35,11 @@ mod tests_apply;
 mod tests_engine;
 
 pub use apply::apply;
-pub use engine::{Answer, Effect, Engine, Heard, Input, Limits, Publish};
+pub use engine::Engine;
 pub use outbox::{Fate, Waiting};
 pub use state::State;
 pub use task::{Change, Delivery, Fact, Raised, Report, Run, Source, Task};
+pub use words::{Answer, Effect, Heard, Input, Limits, Publish};
 pub use write::{Accept, CommitFault, IdempotencyKey, KEY_KEPT, Write, Written};
 
 /// Milliseconds since 1970 (UTC).

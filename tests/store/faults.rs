@@ -37,6 +37,15 @@ impl Behind {
         }
     }
 
+    /// Waits until the store has noticed that it cannot.
+    async fn down(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.store.fault().is_none() {
+            assert!(Instant::now() < deadline, "it is still up");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     async fn count(&self, what: &str) -> i64 {
         self.database.client().await.query_one(what, &[]).await.unwrap().get(0)
     }
@@ -65,6 +74,8 @@ async fn away_it_says_so_at_once_and_comes_back() {
     let first = [accept()];
     behind.store.commit(NOW, writes(&first)).await.unwrap();
     behind.proxy.cut();
+    // Before that is noticed a commit could be sent, and then nobody would know what became of it.
+    behind.down().await;
     // The connection may take a second to be back, nothing takes longer.
     let begun = Instant::now();
     let fault = behind.store.commit(NOW, vec![submit(&accept())]).await.unwrap_err();

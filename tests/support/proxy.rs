@@ -53,8 +53,9 @@ impl Proxy {
 
     /// Ends all connections, and admits no new ones.
     pub(crate) fn cut(&self) {
+        let mut connections = self.network.connections.lock().unwrap();
         self.network.mode.store(CUT, SeqCst);
-        for connection in self.network.connections.lock().unwrap().drain(..) {
+        for connection in connections.drain(..) {
             let _ = connection.shutdown(Shutdown::Both);
         }
     }
@@ -80,7 +81,12 @@ fn connect(network: &Arc<Network>, client: TcpStream, server: TcpStream) {
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let copies = [client.try_clone(), server.try_clone(), client.try_clone()];
     let [Ok(to_client), Ok(to_server), Ok(known)] = copies else { return };
-    network.connections.lock().unwrap().push(known);
+    let mut connections = network.connections.lock().unwrap();
+    if network.mode.load(SeqCst) == CUT {
+        return;
+    }
+    connections.push(known);
+    drop(connections);
     for (from, to, lost) in [(client, to_server, NO_REQUESTS), (server, to_client, NO_ANSWERS)] {
         let network = network.clone();
         thread::spawn(move || pass_on(&network, from, to, lost));

@@ -79,6 +79,10 @@ impl Postgres {
                 tokio::spawn(read::loads(links, waiting.clone()));
             }
             let writer = Arc::new(Writer::new(Link::start(target), gateway));
+            for link in &readers {
+                link.session().await.map_err(|why| read::unreachable(&why))?;
+            }
+            writer.link().session().await.map_err(|why| read::unreachable(&why))?;
             let lease = Lease::new(until);
             Ok(Inner {
                 runtime: handle,

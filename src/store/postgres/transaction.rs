@@ -163,6 +163,7 @@ impl<'s> Transaction<'s> {
             if poll!(&mut *step).is_ready() {
                 // It was not even sent: then COMMIT must not be.
                 ended(step).await?;
+                return Err(Failure::Lost("an answer came before its question".into()));
             }
         }
         let mut commit = None;

@@ -153,6 +153,7 @@ impl Table {
         if redelivered && inner.dealt_with.take(&run) {
             return Entered::DealtWith(receipt);
         }
+        inner.waiting.retain(|(_, waits)| waits.id != request.id);
         inner.numbers += 1;
         let held = Held { id: request.id.clone(), run, number: inner.numbers, cancel: CancellationToken::new() };
         let entry = Entry {

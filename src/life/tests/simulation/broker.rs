@@ -1,9 +1,9 @@
 //! The broker: durable queues of tasks and one of replies.
 
 use crate::{
-    check::{short, words},
     gateway::From,
     scenario::{Fault, HORIZON},
+    words::{short, words},
     world::{Event, World},
 };
 use gateway_life::Fact;

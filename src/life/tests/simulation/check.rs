@@ -3,6 +3,7 @@
 use crate::{
     scenario::Fault,
     store::{Seen, What},
+    words::short,
     world::World,
 };
 use gateway_life::{Answer, Delivery, Fact, Millis, Report, State, Task};
@@ -42,19 +43,6 @@ pub(crate) struct Check {
     written: BTreeMap<Scope, Uuid>,
     /// What slots run now.
     pub(crate) running: BTreeSet<Uuid>,
-}
-
-pub(crate) fn short(id: Uuid) -> String {
-    format!("#{}", id.as_u128() & 0xFFFF)
-}
-
-/// A fact in few words.
-pub(crate) fn words(fact: &Fact) -> String {
-    let Fact::Heard(Report { state, source, run, current, redelivered, .. }) = fact else { return format!("{fact:?}") };
-    let current = current.map(|current| format!(" {current}")).unwrap_or_default();
-    let run = run.as_ref().map(|run| format!(" of run {}", run.start)).unwrap_or_default();
-    let again = if *redelivered { " (redelivered)" } else { "" };
-    format!("{state}{current}{run} by {source:?}{again}")
 }
 
 impl Check {
@@ -211,7 +199,8 @@ impl World {
             let known = self.check.of(id);
             known.runs.insert(run.start.clone());
             let (seen, told) = (known.runs.len() as u32, task.runs);
-            self.check.that(seen <= told, || format!("{}: {seen} runs told their progress, known are {told}", short(id)));
+            self.check
+                .that(seen <= told, || format!("{}: {seen} runs told their progress, known are {told}", short(id)));
         }
         let end = match fact {
             Fact::Heard(report) if report.state.is_end() => Some(&report.state),

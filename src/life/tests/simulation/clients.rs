@@ -1,10 +1,10 @@
 //! Clients: they submit, ask again when they hear nothing, poll, and cancel.
 
 use crate::{
-    check::short,
     gateway::Asker,
     publisher::TOO_BIG,
     scenario::{Fault, HORIZON},
+    words::short,
     world::{Event, World, service},
 };
 use bytes::Bytes;
@@ -178,7 +178,9 @@ impl World {
     }
 
     pub(crate) fn cancel(&mut self, number: usize) {
-        let Request { asked: Asked { service: of, .. }, accepted: Some(id), cancelled: false, .. } = self.requests[number] else {
+        let Request { asked: Asked { service: of, .. }, accepted: Some(id), cancelled: false, .. } =
+            self.requests[number]
+        else {
             return;
         };
         // Asked again until it is answered.

@@ -3,13 +3,13 @@
 use crate::{
     publisher::Publisher,
     revoker::Revoker,
-    scenario::{Fault, HORIZON, Plant, SILENCE},
+    scenario::{Fault, Plant},
     slots::Slots,
+    words::{describe, short},
     world::{Event, World},
 };
 use gateway_life::{
-    Accept, Answer, CommitFault, Delivery, Effect, Engine, Fact, Fate, Heard, Input, Millis, Publish, Task, Waiting,
-    Write, Written,
+    Accept, Answer, CommitFault, Effect, Engine, Fact, Fate, Heard, Input, Millis, Publish, Waiting, Write, Written,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use uuid::Uuid;
@@ -379,44 +379,6 @@ impl World {
         }
     }
 
-    /// As `src/engine/sweep.rs` and the store's sweep find out what is over its time.
-    pub(crate) fn sweep(&mut self) {
-        let now = self.now();
-        let keep = if self.scenario.has(Fault::Forget) { crate::scenario::FORGOTTEN_AFTER } else { Millis::MAX / 2 };
-        let mut facts = Vec::new();
-        for task in self.store.tasks.values() {
-            let forgotten = task.ended.is_some_and(|ended| ended < now - keep);
-            if forgotten && task.state != gateway_life::State::Expired {
-                facts.push((task.id, Fact::Forgotten));
-            }
-            if task.deadline().is_some_and(|deadline| deadline <= now) {
-                facts.push((task.id, Fact::Late));
-            }
-            let silent = task.ended.is_none() && task.heard < now - SILENCE;
-            if silent && !(task.started.is_none() && self.may_wait(task)) {
-                facts.push((task.id, Fact::Overdue { heard: task.heard, why: "no sign of life".into() }));
-            }
-        }
-        for (id, fact) in facts {
-            self.hear(id, fact, None);
-        }
-        let life = self.life;
-        let pause = if self.time > HORIZON { 5_000 } else { 1_000 };
-        self.after(pause, Event::Sweep(life));
-    }
-
-    fn may_wait(&self, task: &Task) -> bool {
-        if self.scenario.embedded {
-            return true;
-        }
-        let queue = &self.broker.queues[crate::world::number(&task.service)];
-        match (self.broker.up, queue.exists) {
-            (false, _) => true,
-            (true, false) => false,
-            (true, true) => task.delivery == Delivery::Owned || !queue.waiting.is_empty(),
-        }
-    }
-
     /// Without trouble for a while, everything is with the broker.
     pub(crate) fn check_rest(&mut self) {
         let waits = self.gateway.as_ref().map_or(0, |gateway| gateway.engine.outbox_len());
@@ -430,34 +392,7 @@ impl World {
     }
 
     pub(crate) fn landed(&mut self, id: Uuid, fate: Fate) {
-        self.note(|| format!("landed {} {fate:?}", crate::check::short(id)));
+        self.note(|| format!("landed {} {fate:?}", short(id)));
         self.tell(Input::Landed(id, fate));
-    }
-}
-
-fn describe(effect: &Effect<Asker, u64>) -> String {
-    use crate::check::{short, words};
-    let write = |write: &Write| match write {
-        Write::Accept(accept) => format!("accept {}", short(accept.task.id)),
-        Write::Apply { id, fact, .. } => format!("{} {}", short(*id), words(fact)),
-        Write::Claim { service } => format!("claim {service}"),
-    };
-    match effect {
-        Effect::Commit(writes) => format!("commit [{}]", writes.iter().map(write).collect::<Vec<_>>().join(", ")),
-        Effect::Publish(publish) => format!("publish {} attempt {}", short(publish.message.id), publish.attempt),
-        Effect::Revoke(id, _) => format!("revoke {}", short(*id)),
-        Effect::Answer(asker, answer) => {
-            let asker = match asker {
-                Asker::Submit(client, _) => format!("answer to client {client}"),
-                other => format!("answer to {other:?}"),
-            };
-            match answer {
-                Answer::Accepted(id) => format!("{asker}: accepted {}", short(*id)),
-                Answer::Cancelled(task) => format!("{asker}: {} is {}", short(task.id), task.state),
-                Answer::Claimed(task, _) => format!("{asker}: {} attempt {}", short(task.id), task.attempts),
-                other => format!("{asker}: {other:?}"),
-            }
-        }
-        other => format!("{other:?}"),
     }
 }

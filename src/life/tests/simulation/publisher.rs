@@ -2,9 +2,9 @@
 //! a returned message is attached to whichever confirm completes next.
 
 use crate::{
-    check::short,
     broker::{Message, Origin, Verdict, Written},
     scenario::{Fault, PUBLISH_TIMEOUT, Plant},
+    words::short,
     world::{Event, World, number},
 };
 use gateway_life::{Fate, Publish};
@@ -241,10 +241,13 @@ impl World {
         self.publisher_died(publisher.epoch);
         for Flight { id, told } in publisher.flights.into_values() {
             if !told {
-                self.landed(id, match self.scenario.plant {
-                    Some(Plant::LostMeansUnsent) => Fate::NotSent,
-                    _ => Fate::Unknown("connection lost".into()),
-                });
+                self.landed(
+                    id,
+                    match self.scenario.plant {
+                        Some(Plant::LostMeansUnsent) => Fate::NotSent,
+                        _ => Fate::Unknown("connection lost".into()),
+                    },
+                );
             }
         }
         if publisher.epoch != 0 {

@@ -1,9 +1,9 @@
 //! The embedded broker, as `src/broker/embedded.rs` works: slots claim what is due, run it, and tell its end.
 
 use crate::{
-    check::short,
     gateway::{Asker, From},
     scenario::{Fault, Plant, SERVICES},
+    words::short,
     workers::{Step, outcome, script, terminated},
     world::{Event, World, service},
 };
@@ -56,7 +56,8 @@ impl World {
         if self.scenario.plant == Some(Plant::OrphansLeft) {
             return;
         }
-        let orphans: Vec<_> = self.store.outbox.iter().filter(|(_, row)| row.due.is_none()).map(|(id, _)| *id).collect();
+        let orphans: Vec<_> =
+            self.store.outbox.iter().filter(|(_, row)| row.due.is_none()).map(|(id, _)| *id).collect();
         for id in orphans {
             self.count("orphan handed back");
             let lost = self.lost();

@@ -30,7 +30,8 @@ pub(crate) struct Seen {
 #[derive(Debug)]
 pub(crate) enum What {
     Accepted(Option<IdempotencyKey>),
-    Learnt(Task, Fact),
+    /// The task as it was before.
+    Learnt(Box<Task>, Fact),
 }
 
 type Scope = (Option<Arc<str>>, Box<str>);
@@ -107,7 +108,7 @@ impl Store {
 
     fn save_change(&mut self, before: Task, task: &Task, change: Change, fact: &Fact) {
         if change.changed {
-            self.save(task.clone(), What::Learnt(before, fact.clone()));
+            self.save(task.clone(), What::Learnt(Box::new(before), fact.clone()));
         }
         if change.settled && self.plant != Some(Plant::NotSettled) {
             self.outbox.remove(&task.id);

@@ -2,8 +2,9 @@
 
 use crate::{
     broker::{Message, Origin, Reply},
-    check::{known_cancelled, short, words},
+    check::known_cancelled,
     scenario::Fault,
+    words::{short, words},
     world::{Event, World},
 };
 use gateway_life::{Fact, Millis, Raised, Report, Run, Source, State};
@@ -207,14 +208,25 @@ impl World {
         self.should_have_been_told(id, exec.reported);
         if state == State::Retry {
             let copy = self.broker.next_number();
-            let again = Message { number: copy, attempt: 1, origin: Origin::Worker, redelivered: false, confirmed: true, ..message };
+            let again = Message {
+                number: copy,
+                attempt: 1,
+                origin: Origin::Worker,
+                redelivered: false,
+                confirmed: true,
+                ..message
+            };
             self.soon(100, 3_000, Event::Requeue(again));
         }
         let garbled = self.hit(Fault::Garbled, 60);
-        self.report(number, id, match garbled {
-            true => Fact::Garbled("it is not JSON".into()),
-            false => Fact::Heard(Report { result, ..Report::new(state, Source::Queue) }),
-        });
+        self.report(
+            number,
+            id,
+            match garbled {
+                true => Fact::Garbled("it is not JSON".into()),
+                false => Fact::Heard(Report { result, ..Report::new(state, Source::Queue) }),
+            },
+        );
     }
 
     fn report(&mut self, number: usize, id: Uuid, fact: Fact) {
@@ -296,4 +308,3 @@ impl World {
 pub(crate) fn terminated() -> bytes::Bytes {
     Raised::new("TaskRevokedError", "terminated").to_json()
 }
-
