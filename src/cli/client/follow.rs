@@ -45,7 +45,8 @@ impl Show {
             return Self::Lines(None);
         }
         // The template is a literal that the crate knows to read.
-        let style = ProgressStyle::with_template("{msg:>10} [{bar:40}] {pos:>3}%  {elapsed}").expect("a valid template");
+        let style =
+            ProgressStyle::with_template("{msg:>10} [{bar:40}] {pos:>3}%  {elapsed}").expect("a valid template");
         Self::Bar(ProgressBar::new(100).with_style(style.progress_chars("=> ")))
     }
 

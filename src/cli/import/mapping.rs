@@ -81,7 +81,8 @@ pub(super) fn map(module: &Module) -> Mapping {
             (name, value) => {
                 if !mapping.ruled(TOP, "", name, name, value) {
                     let known = ELSEWHERE.iter().find(|(known, _)| *known == name);
-                    mapping.leave(name, known.map_or("no setting of the original is known by this name", |(_, why)| why));
+                    mapping
+                        .leave(name, known.map_or("no setting of the original is known by this name", |(_, why)| why));
                 }
             }
         }
@@ -153,7 +154,9 @@ impl Mapping {
                         let shown = format!("SECURITY[\"JWT\"][{name:?}]");
                         if name == "JWT_ALGORITHM" {
                             match value {
-                                Value::Text(name) => self.set("auth.algorithms", Toml::Array(vec![name.as_str().into()])),
+                                Value::Text(name) => {
+                                    self.set("auth.algorithms", Toml::Array(vec![name.as_str().into()]))
+                                }
                                 _ => self.leave(&shown, "not a text"),
                             }
                         } else if !self.ruled(JWT, "", name, &shown, value) {
@@ -231,7 +234,9 @@ fn shorter(duration: Toml) -> Toml {
 
 fn is_page(text: &str) -> bool {
     let answer = text.rsplit_once(',').and_then(|(_, status)| status.trim().parse::<u16>().ok());
-    text.starts_with("http://") || text.starts_with("https://") || answer.is_some_and(|status| (200..600).contains(&status))
+    text.starts_with("http://")
+        || text.starts_with("https://")
+        || answer.is_some_and(|status| (200..600).contains(&status))
 }
 
 /// `amqp://host//` is Celery's way to write the virtual host `/`.
@@ -270,7 +275,11 @@ mod tests {
             assert!(text.contains(line), "{line} in {text}");
         }
         let told = |start: &str| left.iter().any(|line| line.starts_with(start));
-        assert!(told("OTHER: ") && told("SECURITY[\"JWT\"][\"JWT_DURATION\"]: ") && told("WORKER_SERVICES[\"a.b\"][\"tryme\"]: "));
+        assert!(
+            told("OTHER: ")
+                && told("SECURITY[\"JWT\"][\"JWT_DURATION\"]: ")
+                && told("WORKER_SERVICES[\"a.b\"][\"tryme\"]: ")
+        );
         assert_eq!(left.len(), 3);
     }
 }

@@ -40,7 +40,9 @@ pub(super) fn read(text: &str) -> Module {
         }
         let target = statement.split_once('=').filter(|(name, rest)| is_name(name.trim()) && !rest.starts_with('='));
         let read = match target {
-            Some((name, literal)) => Reader::new(literal, &module.names).whole().map(|value| (name.trim().to_owned(), value)),
+            Some((name, literal)) => {
+                Reader::new(literal, &module.names).whole().map(|value| (name.trim().to_owned(), value))
+            }
             None => Err(format!("`{first} …` is no assignment of a literal")),
         };
         match read {
@@ -327,7 +329,9 @@ impl<'a> Reader<'a> {
 
 fn index(value: &Value, key: &Value) -> Result<Value, String> {
     let found = match (value, key) {
-        (Value::Dict(items), Value::Text(key)) => items.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value),
+        (Value::Dict(items), Value::Text(key)) => {
+            items.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value)
+        }
         (Value::List(items), Value::Number(at)) if *at >= 0.0 => items.get(*at as usize),
         _ => None,
     };
@@ -357,7 +361,10 @@ mod tests {
         assert_eq!(value("'''it''s # no comment\n'''  # one"), text("it''s # no comment\n"));
         assert_eq!(value("''"), text(""));
         assert_eq!(value("D['k'][1]"), text("b"));
-        assert_eq!(value("[1, -2.5, True, None,]").map(|list| matches!(list, Value::List(l) if l.len() == 4)), Ok(true));
+        assert_eq!(
+            value("[1, -2.5, True, None,]").map(|list| matches!(list, Value::List(l) if l.len() == 4)),
+            Ok(true)
+        );
         assert_eq!(value("(1)"), Ok(Value::Number(1.0)));
         assert_eq!(value("(1,)"), Ok(Value::List(vec![Value::Number(1.0)])));
         assert_eq!(value("{'a': 1, # c\n 'b': {}}").map(|d| matches!(d, Value::Dict(d) if d.len() == 2)), Ok(true));
@@ -365,7 +372,9 @@ mod tests {
 
     #[test]
     fn what_is_no_literal_is_told_and_never_run() {
-        for wrong in ["os.environ['A']", "open('x').read()", "f'{1}'", "[x for x in y]", "'open", "{1: 2}", "1 + 1", "("] {
+        for wrong in
+            ["os.environ['A']", "open('x').read()", "f'{1}'", "[x for x in y]", "'open", "{1: 2}", "1 + 1", "("]
+        {
             assert!(value(wrong).is_err(), "{wrong}");
         }
         let module = read("import os\nif True:\n    A = 1\nB = 2\n");

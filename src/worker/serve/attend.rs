@@ -10,7 +10,7 @@ use super::{
 use crate::{Ending, Event, Job};
 use gateway_amqp::IncomingTask;
 use gateway_celery::{
-    Message,
+    Field, Message,
     serve::{Request, again, iso, raised},
 };
 use serde_json::{Value, json, value::RawValue};
@@ -40,6 +40,9 @@ pub(crate) async fn attend(desk: Arc<Desk>, incoming: IncomingTask) {
         Ok(request) => request,
         Err(unreadable) => {
             tracing::error!(queue = message.routing_key, %unreadable, "a message is rejected");
+            if let Some(Field::Text(id)) = message.header("id") {
+                desk.events.task("task-rejected", id, json!({ "requeue": false }));
+            }
             receipt.reject().await;
             return;
         }
