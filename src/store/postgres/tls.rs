@@ -155,7 +155,11 @@ mod tests {
 
     fn mode(query: &str) -> Result<SslMode, String> {
         let target = Target::parse(&format!("postgres://me:canary@host/db{query}"));
-        target.map(|target| target.config.get_ssl_mode()).map_err(|error| error.to_string())
+        let why = |error| match error {
+            StoreError::Failed(why) => why.to_string(),
+            other => other.to_string(),
+        };
+        target.map(|target| target.config.get_ssl_mode()).map_err(why)
     }
 
     #[test]
