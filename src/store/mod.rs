@@ -159,7 +159,8 @@ pub trait Sharing: Send + Sync + 'static {
     /// Renews the lease.
     fn renew(&self) -> BoxFuture<Result<(), StoreError>>;
     /// Takes over messages of gateways whose lease is over or that released them: at most `limit`, oldest first,
-    /// without their bodies. What may have been published counts one attempt more.
+    /// without their bodies. What may have been published counts one attempt at least: only the first is not written
+    /// down before it is made.
     fn adopt(&self, limit: usize) -> BoxFuture<Result<Vec<Waiting>, StoreError>>;
     /// Gives up the lease and all messages, for others to take at once. `untried`: those of which it is certain that
     /// they never reached the broker.

@@ -12,7 +12,7 @@ use super::{
 use gateway_life::{CommitFault, Millis, Write, Written};
 use rand::random;
 use std::{
-    sync::atomic::{AtomicI64, Ordering::SeqCst},
+    sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst},
     time::Duration,
 };
 use tokio::{
@@ -37,15 +37,32 @@ pub(super) struct Writer {
     one_at_a_time: Mutex<()>,
     /// The number of the last commit.
     turn: AtomicI64,
+    /// It is not known what became of the last one.
+    unresolved: AtomicBool,
 }
 
 impl Writer {
     pub(super) fn new(link: Link<Writes>, gateway: Uuid) -> Self {
-        Self { link, gateway, one_at_a_time: Mutex::new(()), turn: AtomicI64::new(0) }
+        Self {
+            link,
+            gateway,
+            one_at_a_time: Mutex::new(()),
+            turn: AtomicI64::new(0),
+            unresolved: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn link(&self) -> &Link<Writes> {
         &self.link
+    }
+
+    /// Why nothing can be written now.
+    pub(super) fn fault(&self) -> Option<String> {
+        if let Some(why) = self.link.fault() {
+            return Some(format!("PostgreSQL cannot be reached: {why}"));
+        }
+        let unresolved = self.unresolved.load(SeqCst);
+        unresolved.then(|| "the connection to PostgreSQL was lost in a commit: asking what became of it".to_owned())
     }
 
     /// The number of the last commit.
@@ -70,7 +87,10 @@ impl Writer {
                 Err(Outcome::Again(reason)) => why = reason,
                 Err(Outcome::Unknown(written)) => {
                     tracing::warn!("the answer to a commit was lost: asking PostgreSQL what became of it");
-                    if self.resolve().await? {
+                    self.unresolved.store(true, SeqCst);
+                    let resolved = self.resolve().await;
+                    self.unresolved.store(false, SeqCst);
+                    if resolved? {
                         return Ok(written);
                     }
                     why = "the connection was lost".into();
@@ -123,19 +143,18 @@ impl Writer {
     async fn resolve(&self) -> Result<bool, CommitFault> {
         let turn = self.turn();
         loop {
-            if let Ok(session) = self.link.session().await {
-                let (client, statement) = (session.client(), &session.statements.resolve);
-                match timeout(DEADLINE, client.query_opt(statement, &[&self.gateway, &turn])).await {
-                    Ok(Ok(row)) => {
-                        let found = row.and_then(|row| row.try_get::<_, i64>(0).ok());
-                        return self.resolved(turn, found);
-                    }
-                    Ok(Err(error)) if error.as_db_error().is_some() => {
-                        // The transaction may still be under way and hold the row, or the server may be starting.
-                        tracing::debug!(error = explain(&error), "not known yet what became of a commit");
-                    }
-                    _ => session.retire(),
+            let session = self.link.up().await;
+            let (client, statement) = (session.client(), &session.statements.resolve);
+            match timeout(DEADLINE, client.query_opt(statement, &[&self.gateway, &turn])).await {
+                Ok(Ok(row)) => {
+                    let found = row.and_then(|row| row.try_get::<_, i64>(0).ok());
+                    return self.resolved(turn, found);
                 }
+                Ok(Err(error)) if error.as_db_error().is_some() => {
+                    // The transaction may still be under way and hold the row, or the server may be starting.
+                    tracing::debug!(error = explain(&error), "not known yet what became of a commit");
+                }
+                _ => session.retire(),
             }
             sleep(PAUSE).await;
         }

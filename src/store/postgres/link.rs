@@ -186,6 +186,19 @@ impl<S: Statements> Link<S> {
         }
     }
 
+    /// The connection, however long that takes.
+    pub(super) async fn up(&self) -> Arc<Session<S>> {
+        loop {
+            let mut state = self.0.clone();
+            state.mark_unchanged();
+            match self.session().await {
+                Ok(session) => return session,
+                // What became of the next attempt; the pause is for a link that ends, and this soon with it.
+                Err(_) => drop(timeout(LAST_PAUSE, state.changed()).await),
+            }
+        }
+    }
+
     /// Why there is no connection.
     pub(super) fn fault(&self) -> Option<Arc<str>> {
         match &*self.0.borrow() {

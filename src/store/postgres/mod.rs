@@ -145,13 +145,18 @@ fn thread(stop: CancellationToken) -> Result<Handle, StoreError> {
 /// The first connection: waits for a server that is away or starting, and no longer for one that says no.
 async fn first(target: &Target) -> Result<Opened, StoreError> {
     let deadline = Instant::now() + START;
+    let mut told = String::new();
     loop {
         match link::connect(target).await {
             Ok(opened) => return Ok(opened),
             Err(refusal) if refusal.is_final || Instant::now() >= deadline => {
                 return Err(read::unreachable(&refusal.why));
             }
-            Err(refusal) => tracing::info!(why = refusal.why, "PostgreSQL cannot be reached yet; it is tried again"),
+            Err(refusal) if refusal.why != told => {
+                told = refusal.why;
+                tracing::warn!(why = told, "PostgreSQL cannot be reached yet; it is tried again for 30 s");
+            }
+            Err(_) => {}
         }
         sleep(Duration::from_millis(500)).await;
     }
@@ -222,8 +227,8 @@ impl Store for Postgres {
     }
 
     fn fault(&self) -> Option<String> {
-        let why = self.0.writer.link().fault().or_else(|| read::usable(&self.0.readers).fault())?;
-        Some(format!("PostgreSQL cannot be reached: {why}"))
+        let reader = || read::usable(&self.0.readers).fault().map(|why| format!("PostgreSQL cannot be reached: {why}"));
+        self.0.writer.fault().or_else(reader)
     }
 
     fn sharing(&self) -> Option<Arc<dyn Sharing>> {

@@ -68,7 +68,9 @@ pub(super) async fn migrate(connection: &mut Opened, now: Millis) -> Result<Uuid
         return Err(StoreError::Failed(why.into()));
     }
     let transaction = connection.client.transaction().await.map_err(failed)?;
-    transaction.batch_execute("SET LOCAL lock_timeout = '30s'").await.map_err(failed)?;
+    // Large tables take their time.
+    const PATIENCE: &str = "SET LOCAL lock_timeout = '30s'; SET LOCAL statement_timeout = 0";
+    transaction.batch_execute(PATIENCE).await.map_err(failed)?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(failed)?;
     let found = version(&transaction).await.map_err(failed)?;
     let known = MIGRATIONS.len() as i64;
