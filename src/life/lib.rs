@@ -33,6 +33,8 @@ mod write;
 mod tests_apply;
 #[cfg(test)]
 mod tests_engine;
+#[cfg(test)]
+mod tests_sharing;
 
 pub use apply::apply;
 pub use engine::Engine;
