@@ -47,7 +47,8 @@ apt_install() {
 # is_ours PID DIR: does the process live, and did a script of ours start it for DIR? A process id read from a file may
 # belong to somebody else by now; the mark in the environment does not.
 is_ours() {
-    { tr '\0' '\n' <"/proc/$1/environ"; } 2>/dev/null | grep -qxF "SG_TEST_RIG_DIR=$2"
+    # Not through a pipe: grep ends at the first match, and whoever still writes to it then would fail the pipeline.
+    grep -zqxF "SG_TEST_RIG_DIR=$2" "/proc/$1/environ" 2>/dev/null
 }
 
 # end_process FILE DIR SIGNAL SECONDS: sends SIGNAL to the process whose id is in FILE, waits so long for its end, then
