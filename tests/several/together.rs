@@ -1,0 +1,70 @@
+//! Accepted at one gateway, followed and cancelled at another.
+
+use crate::{
+    postgres::Postgres,
+    support::{cancel, get, status, submit},
+    town::{LONG, Town, end, ready, state, try_submit},
+};
+use std::time::Instant;
+
+#[test]
+fn every_gateway_answers_for_all() {
+    let mut town = Town::new(Postgres::shared());
+    town.work();
+    let (one, other) = (town.gateway(), town.gateway());
+
+    let tasks: Vec<_> = (0..10).map(|n| submit(if n % 2 == 0 { &one } else { &other }, "echo", &[])).collect();
+    for gateway in [&other, &one] {
+        assert_eq!(town.all_succeed(gateway, &tasks), 0);
+    }
+    let shown = |gateway| {
+        (status(gateway, "echo", &tasks[0]), get(&format!("{}/echo/status?uuid={}", gateway.url(), tasks[0])).json())
+    };
+    assert_eq!(shown(&one), shown(&other), "the same answer everywhere");
+    for gateway in [&one, &other] {
+        assert_eq!(get(&format!("{}/echo/stats", gateway.url())).json()["invocations"], 10);
+        let unknown = get(&format!("{}/echo/status?uuid={}", gateway.url(), uuid::Uuid::now_v7()));
+        unknown.refused(400, 203);
+    }
+
+    // What is open at the one is never old at the other for long.
+    let sleeps = submit(&one, "sleep", &[("sleep", "100")]);
+    state(&other, "sleep", &sleeps, "STARTED");
+    state(&one, "sleep", &sleeps, "STARTED");
+    cancel(&other, "sleep", &sleeps);
+    let cancelled = Instant::now();
+    assert_eq!(status(&other, "sleep", &sleeps)["status"], "REVOKED");
+    state(&one, "sleep", &sleeps, "REVOKED");
+    assert!(cancelled.elapsed().as_secs() < 5, "{:?}", cancelled.elapsed());
+    // Its process is free again: both are, or one task would wait behind the other for 100 s.
+    let after: Vec<_> = (0..2).map(|_| submit(&one, "sleep", &[("sleep", "1")])).collect();
+    for task in &after {
+        assert_eq!(end(&other, "sleep", task)["status"], "SUCCESS");
+    }
+    assert!(cancelled.elapsed() < LONG / 2);
+
+    // One key, two gateways.
+    let first = try_submit(&one.url(), "the-key").unwrap();
+    assert_eq!(try_submit(&other.url(), "the-key"), Ok(first));
+}
+
+#[test]
+fn what_is_cancelled_elsewhere_before_it_is_sent_is_never_sent() {
+    let mut town = Town::new(Postgres::shared());
+    let ((one, network), other) = (town.gateway_behind_a_proxy(), town.gateway());
+    network.cut();
+    let tasks: Vec<_> = (0..4).map(|_| submit(&one, "echo", &[])).collect();
+    for task in &tasks[..2] {
+        assert_eq!(cancel(&other, "echo", task)["status"], "REVOKED");
+    }
+    network.heal();
+    ready(&one);
+    town.nothing_waits();
+    town.work();
+    assert_eq!(town.all_succeed(&other, &tasks[2..]), 0);
+    let runs = town.runs(&tasks);
+    for task in &tasks[..2] {
+        assert_eq!(runs[task], 0, "{task}");
+        assert_eq!(status(&one, "echo", task)["status"], "REVOKED");
+    }
+}
