@@ -11,7 +11,7 @@ use crate::{
     stack::{GatewayLayer, Materials, Nothing, Stack},
     store::{Keep, LeaseTimes, Postgres, Sqlite, Store},
 };
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use gateway_config::{BrokerUrl, Config, StoreUrl};
 use gateway_contract::{Facts, Readiness};
 use gateway_life::Limits;
@@ -19,10 +19,17 @@ use gateway_worker::GuardCommand;
 use std::{
     sync::{Arc, Mutex},
     thread::JoinHandle,
+    time::Duration,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower_layer::Layer;
+
+/// How long a start waits for the issuer's public keys.
+const FIRST_KEYS: Duration = Duration::from_secs(2);
 
 /// What a host may choose beside the configuration.
 #[derive(Debug, Clone)]
@@ -75,6 +82,7 @@ impl Gateway {
         let store = open_store(&config, options.lease).await?;
         let plan = Arc::new(ArcSwap::from_pointee(Plan::new(&config, store.installation())));
         let policy = locate::policy(&config)?;
+        let keys = setup::keys(&config)?;
         let recorder = setup::recorder(&plan.load());
         let (mailbox, letters) = engine::mailbox();
         let shutdown = CancellationToken::new();
@@ -86,7 +94,7 @@ impl Gateway {
 
         let shelf = Shelf::new(&config);
         let (started, starting) = oneshot::channel();
-        let thread = {
+        let (thread, runtime) = {
             let start = StartBroker {
                 config: config.clone(),
                 plan: plan.clone(),
@@ -109,6 +117,11 @@ impl Gateway {
             background.spawn(letters, parts)?
         };
         let broker = starting.await.map_err(|_| StartError::Thread)??;
+        if let Some(keys) = &keys {
+            runtime.spawn(keys.clone().tend(shutdown.clone()));
+            // So that the first token does not come too early; a server that is away is no reason not to start.
+            let _ = tokio::time::timeout(FIRST_KEYS, keys.tried()).await;
+        }
 
         let draining = CancellationToken::new();
         let desk = Arc::new(Desk {
@@ -120,12 +133,13 @@ impl Gateway {
             plan: plan.clone(),
             recorder: recorder.clone(),
             failed: failed.clone(),
+            keys: ArcSwapOption::new(keys.clone().map(Arc::new)),
             draining: draining.clone(),
         });
         let materials = Materials {
             routes: Arc::new(setup::routes(&plan.load())?),
             recorder,
-            policy: Arc::new(setup::policy(&config)?),
+            policy: Arc::new(setup::policy(&config, keys.as_ref())?),
             keeper: Keeper(desk.clone()),
             installation: Installation(desk.clone()),
             pages: Arc::new(setup::pages(&config, &plan.load())?),
@@ -210,7 +224,7 @@ impl Background {
         self,
         letters: engine::Letters,
         parts: impl FnOnce(Arc<dyn Broker>) -> engine::Parts,
-    ) -> Result<JoinHandle<()>, StartError> {
+    ) -> Result<(JoinHandle<()>, Handle), StartError> {
         let Self { start, keep, shelf, lease, started } = self;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
@@ -243,10 +257,12 @@ impl Background {
                 tracing::error!(%panic, "the engine ended by a panic");
             }
         };
-        std::thread::Builder::new()
+        let handle = runtime.handle().clone();
+        let thread = std::thread::Builder::new()
             .name("gateway".into())
             .spawn(move || runtime.block_on(run))
-            .map_err(StartError::Runtime)
+            .map_err(StartError::Runtime)?;
+        Ok((thread, handle))
     }
 }
 

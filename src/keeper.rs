@@ -5,10 +5,11 @@ mod limits;
 use crate::{
     broker::Broker,
     engine::{Cache, Mailbox, Stopped, View, now},
+    keys::Published,
     plan::Plan,
     store::{Store, StoreError},
 };
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use gateway_contract::{
     BoxFuture, Facts, Part, Readiness, Rejection, Service, Side, Snapshot, Stats, Submission, Tasks, code,
 };
@@ -37,6 +38,8 @@ pub(crate) struct Desk {
     pub(crate) plan: Arc<ArcSwap<Plan>>,
     pub(crate) recorder: Recorder,
     pub(crate) failed: watch::Receiver<Option<Arc<str>>>,
+    /// The public keys of tokens, if they are fetched.
+    pub(crate) keys: ArcSwapOption<Published>,
     pub(crate) draining: tokio_util::sync::CancellationToken,
 }
 
@@ -200,6 +203,7 @@ impl Facts for Installation {
         };
         let mut parts = vec![Part { name: "store", fault, essential: true }];
         parts.extend(self.0.broker.parts());
+        parts.extend(self.0.keys.load().as_ref().map(|keys| keys.part()));
         if self.0.draining.is_cancelled() {
             parts.push(Part { name: "server", fault: Some("stopping".into()), essential: true });
         }

@@ -11,6 +11,7 @@ pub mod stack;
 pub mod store;
 
 mod gateway;
+mod keys;
 
 pub use gateway::{Gateway, Options};
 pub use gateway_config as config;

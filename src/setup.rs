@@ -1,6 +1,6 @@
 //! From a checked configuration to what the layers are made of. Pure, but for reading page files.
 
-use crate::{plan::Plan, store::StoreError};
+use crate::{keys::Published, plan::Plan, store::StoreError};
 use gateway_auth::{Policy, PolicyError};
 use gateway_config::{About, Algorithm, Config, Mode, PageSource, Pages as PagesConfig};
 use gateway_contract::Page;
@@ -8,7 +8,7 @@ use gateway_metrics::Recorder;
 use gateway_pages::{Pages, Profile, ServicePages};
 use gateway_route::{RouteError, Routes};
 use http::StatusCode;
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 /// Why a gateway does not start. What the broker lacks is not among them: it is tried again for ever.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,9 @@ pub enum StartError {
     /// The document URL policy cannot be made as configured.
     #[error("documents: {0}")]
     Documents(String),
+    /// The client that fetches public keys cannot be made.
+    #[error("auth.jwks_url: {0}")]
+    Keys(String),
     /// The broker's client cannot be made.
     #[error("broker: {0}")]
     Broker(String),
@@ -62,7 +65,14 @@ pub(crate) fn recorder(plan: &Plan) -> Recorder {
     Recorder::new(&names)
 }
 
-pub(crate) fn policy(config: &Config) -> Result<Policy, StartError> {
+/// Where the public keys come from that tokens are verified with, if any are.
+pub(crate) fn keys(config: &Config) -> Result<Option<Published>, StartError> {
+    let auth = &config.auth;
+    let wanted = auth.mode == Mode::Jwt && auth.algorithms.iter().any(|algorithm| algorithm.least_key().is_none());
+    auth.jwks_url.as_ref().filter(|_| wanted).map(|url| Published::new(url.as_str())).transpose()
+}
+
+pub(crate) fn policy(config: &Config, keys: Option<&Published>) -> Result<Policy, StartError> {
     let auth = &config.auth;
     if auth.mode == Mode::None {
         return Ok(Policy::open());
@@ -76,6 +86,9 @@ pub(crate) fn policy(config: &Config) -> Result<Policy, StartError> {
         .public(auth.public.iter().map(|verb| verb.as_str()));
     if !auth.key.is_empty() {
         policy = policy.secret(&auth.key_bytes().ok_or(StartError::Key)?);
+    }
+    if let Some(keys) = keys {
+        policy = policy.published(Arc::new(keys.clone()));
     }
     Ok(policy.build()?)
 }

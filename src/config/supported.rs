@@ -2,7 +2,7 @@
 //!
 //! **This list only shrinks**: whoever implements an entry deletes its lines, and the rest of the crate stays as it is.
 
-use crate::{Algorithm, Config, Mode, Scaling, Service, ServiceScaling, schema::join};
+use crate::{Config, Scaling, Service, ServiceScaling, schema::join};
 
 /// What happens to a configuration that asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,18 +25,6 @@ pub(crate) struct NotYet {
 
 /// The list.
 pub(crate) const NOT_YET: &[NotYet] = &[
-    NotYet {
-        what: "public keys (jwks_url and the algorithms RS*, ES* and EdDSA) are not available in this version: \
-               use HS256, HS384 or HS512 with auth.key",
-        answer: Answer::Refused,
-        asked: |config| {
-            let public_key = config.auth.algorithms.iter().any(|algorithm: &Algorithm| algorithm.least_key().is_none());
-            let jwt = config.auth.mode == Mode::Jwt;
-            let mut keys = when(jwt && config.auth.jwks_url.is_some(), "auth.jwks_url");
-            keys.extend(when(jwt && public_key, "auth.algorithms"));
-            keys
-        },
-    },
     NotYet {
         what: "OTLP export is not available in this version: leave it empty",
         answer: Answer::Refused,

@@ -3,6 +3,9 @@
 use gateway_contract::{Rejection, Side, code};
 use http::StatusCode;
 
+/// When a client may ask again, if there are no keys yet: in seconds.
+const RETRY_AFTER: u32 = 2;
+
 /// What is wrong with a token. Texts are for the client: they name what is wrong and hold nothing of the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
@@ -20,6 +23,8 @@ pub(crate) enum Fault {
     Algorithm,
     #[error("the token's key (\"kid\") is not known here")]
     UnknownKey,
+    #[error("the issuer's public keys could not be fetched yet, so no token can be verified; try again")]
+    NoKeys,
     #[error("the token's signature is not valid")]
     Signature,
     #[error(
@@ -43,6 +48,7 @@ pub(crate) enum Fault {
 impl From<Fault> for Rejection {
     fn from(fault: Fault) -> Self {
         let status = match fault {
+            Fault::NoKeys => return Self::unavailable(fault.to_string(), RETRY_AFTER),
             Fault::NotForService => StatusCode::FORBIDDEN,
             _ => StatusCode::UNAUTHORIZED,
         };

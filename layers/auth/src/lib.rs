@@ -6,7 +6,8 @@
 //! - **Leaves** an [`Identity`] in the request's extensions, unless the verb is public or the policy is open: then no
 //!   token is looked at.
 //! - **Refuses** with code 101: 401 if the token is missing or not valid, 403 if it is valid and its `services` do not
-//!   name the service asked for. (`respond` adds `WWW-Authenticate` to every 401.)
+//!   name the service asked for. (`respond` adds `WWW-Authenticate` to every 401.) With code 205, 503, as long as the
+//!   issuer's public keys ([`PolicyBuilder::published`]) could not be fetched.
 //!
 //! A token is a JWT in `Authorization`, bare or as `Bearer <JWT>`. Its algorithm must be one of the configured; `aud`
 //! and `exp` must be there; `nbf` is honoured; `iss` must be the configured one, if one is; a header with `crit` and a
@@ -47,12 +48,14 @@
 
 mod fault;
 mod grant;
+mod keys;
 mod policy;
 mod shared;
 mod token;
 
 pub use grant::{Grant, SignError, sign};
 pub use jsonwebtoken::{Algorithm, DecodingKey};
+pub use keys::{KeySet, KeySetError, Keys};
 pub use policy::{Policy, PolicyBuilder, PolicyError, VERBS};
 
 #[cfg(doc)]

@@ -2,6 +2,7 @@
 
 use crate::{
     fault::Fault,
+    keys::{KeySet, Keys},
     shared::SharedKey,
     token::{self, Verifier},
 };
@@ -10,6 +11,7 @@ use http::HeaderMap;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 use std::{
     fmt,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -76,7 +78,8 @@ impl Policy {
     pub fn builder() -> PolicyBuilder {
         PolicyBuilder {
             secret: None,
-            keys: Vec::new(),
+            keys: KeySet::default(),
+            published: None,
             algorithms: Vec::new(),
             audience: String::new(),
             issuer: None,
@@ -129,7 +132,8 @@ impl fmt::Debug for Policy {
 #[derive(Clone)]
 pub struct PolicyBuilder {
     secret: Option<DecodingKey>,
-    keys: Vec<(String, DecodingKey)>,
+    keys: KeySet,
+    published: Option<Arc<dyn Keys>>,
     algorithms: Vec<Algorithm>,
     audience: String,
     issuer: Option<String>,
@@ -154,7 +158,14 @@ impl PolicyBuilder {
     /// A public key for RS*, PS*, ES* or EdDSA, and its id (`kid`). A token without `kid` is verified if just one key
     /// fits its algorithm.
     pub fn key(mut self, kid: impl Into<String>, key: DecodingKey) -> Self {
-        self.keys.push((kid.into(), key));
+        self.keys.add(kid.into(), key);
+        self
+    }
+
+    /// The public keys that an issuer publishes, which change while the gateway runs. What was verified with another
+    /// set is verified again. As long as there is no set, tokens that need one are answered 503.
+    pub fn published(mut self, keys: Arc<dyn Keys>) -> Self {
+        self.published = Some(keys);
         self
     }
 
@@ -202,7 +213,7 @@ impl PolicyBuilder {
         }
         let verifiable = |algorithm: &Algorithm| match algorithm.family() {
             AlgorithmFamily::Hmac => self.secret.is_some(),
-            family => self.keys.iter().any(|(_, key)| key.family() == family),
+            _ => self.published.is_some() || self.keys.fits(*algorithm),
         };
         if let Some(algorithm) = self.algorithms.iter().find(|algorithm| !verifiable(algorithm)) {
             return Err(PolicyError::NoKey(*algorithm));
@@ -217,6 +228,7 @@ impl PolicyBuilder {
         let mut verifier = Verifier::new(self.algorithms, self.audience, self.issuer, self.leeway.as_secs());
         verifier.secret = self.secret;
         verifier.keys = self.keys;
+        verifier.published = self.published;
         Ok(Policy { verifier: Some(verifier), public, shared: self.shared })
     }
 }

@@ -1,6 +1,9 @@
 //! From an `Authorization` header to who asks.
 
-use crate::fault::Fault;
+use crate::{
+    fault::Fault,
+    keys::{KeySet, Keys},
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use gateway_contract::{Identity, Service};
 use http::{HeaderMap, header::AUTHORIZATION};
@@ -43,9 +46,20 @@ pub(crate) struct Verified {
     services: Option<Vec<String>>,
     /// Seconds since 1970.
     expires: u64,
+    /// Whose key it was, if the issuer publishes its keys: with another set, it is verified again.
+    set: Option<Arc<KeySet>>,
 }
 
 impl Verified {
+    /// Was it verified with what the issuer publishes now?
+    fn is_of(&self, published: Option<&Arc<KeySet>>) -> bool {
+        match (&self.set, published) {
+            (Some(then), Some(now)) => Arc::ptr_eq(then, now),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
     /// Who asks, if the token is good for `service`.
     pub(crate) fn identity_for(&self, service: Option<&Service>) -> Result<Identity, Fault> {
         match (&self.services, service) {
@@ -60,7 +74,10 @@ impl Verified {
 /// Verifies tokens, and remembers which it has verified.
 pub(crate) struct Verifier {
     pub(crate) secret: Option<DecodingKey>,
-    pub(crate) keys: Vec<(String, DecodingKey)>,
+    /// Public keys that were given.
+    pub(crate) keys: KeySet,
+    /// Public keys that the issuer publishes.
+    pub(crate) published: Option<Arc<dyn Keys>>,
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) audience: String,
     pub(crate) issuer: Option<String>,
@@ -72,20 +89,30 @@ pub(crate) struct Verifier {
 impl Verifier {
     pub(crate) fn new(algorithms: Vec<Algorithm>, audience: String, issuer: Option<String>, leeway: u64) -> Self {
         let remembered = Cache::new(REMEMBERED);
-        Self { secret: None, keys: Vec::new(), algorithms, audience, issuer, leeway, remembered }
+        Self {
+            secret: None,
+            keys: KeySet::default(),
+            published: None,
+            algorithms,
+            audience,
+            issuer,
+            leeway,
+            remembered,
+        }
     }
 
     /// Verifies `token` at `now` (seconds since 1970).
     pub(crate) fn verify(&self, token: &[u8], now: u64) -> Result<Arc<Verified>, Fault> {
         let digest: [u8; 32] = Sha256::digest(token).into();
-        if let Some(known) = self.remembered.get(&digest) {
+        let published = self.published.as_ref().and_then(|keys| keys.current());
+        if let Some(known) = self.remembered.get(&digest).filter(|known| known.is_of(published.as_ref())) {
             if self.expired(known.expires, now) {
                 self.remembered.remove(&digest);
                 return Err(Fault::Expired);
             }
             return Ok(known);
         }
-        let verified = Arc::new(self.read(token, now)?);
+        let verified = Arc::new(self.read(token, now, published)?);
         self.remembered.insert(digest, verified.clone());
         Ok(verified)
     }
@@ -94,8 +121,8 @@ impl Verifier {
         expires.saturating_add(self.leeway) < now
     }
 
-    fn read(&self, token: &[u8], now: u64) -> Result<Verified, Fault> {
-        let (algorithm, key) = self.key(token)?;
+    fn read(&self, token: &[u8], now: u64, published: Option<Arc<KeySet>>) -> Result<Verified, Fault> {
+        let (algorithm, key) = self.key(token, published.as_deref())?;
         // One algorithm: the library wants all the allowed ones to be of the key's family. It skips a claim that has
         // the wrong type; `Claims` does not. Times are judged below, by one clock with what is remembered.
         let mut rules = Validation::new(algorithm);
@@ -117,36 +144,28 @@ impl Verifier {
             return Err(Fault::NotYet);
         }
         let identity = Identity { subject: claims.sub.map(Into::into) };
-        Ok(Verified { identity, services: claims.services, expires })
+        Ok(Verified { identity, services: claims.services, expires, set: published })
     }
 
     /// The algorithm that the token asks for, if it is allowed, and the one key that may have signed it.
-    fn key(&self, token: &[u8]) -> Result<(Algorithm, &DecodingKey), Fault> {
-        let mut parts = token.split(|byte| *byte == b'.');
-        let (Some(head), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-            return Err(Fault::NotAToken);
-        };
-        let head = URL_SAFE_NO_PAD.decode(head).map_err(|_| Fault::NotAToken)?;
-        let head: Head = serde_json::from_slice(&head).map_err(|_| Fault::NotAToken)?;
-        if head.crit.is_some() {
-            return Err(Fault::Critical);
-        }
+    fn key<'a>(&'a self, token: &[u8], published: Option<&'a KeySet>) -> Result<(Algorithm, &'a DecodingKey), Fault> {
+        let head = Head::of(token)?;
         let algorithm = head.alg.parse().map_err(|_| Fault::Algorithm)?;
         if !self.algorithms.contains(&algorithm) {
             return Err(Fault::Algorithm);
         }
-        let key = match algorithm.family() {
-            AlgorithmFamily::Hmac => self.secret.as_ref(),
-            family => {
-                let mut fitting = self
-                    .keys
-                    .iter()
-                    .filter(|(kid, key)| key.family() == family && head.kid.as_ref().is_none_or(|asked| asked == kid));
-                // Without a "kid" there must be no choice.
-                fitting.next().filter(|_| head.kid.is_some() || fitting.next().is_none()).map(|(_, key)| key)
-            }
-        };
-        Ok((algorithm, key.ok_or(Fault::UnknownKey)?))
+        if algorithm.family() == AlgorithmFamily::Hmac {
+            // Never a public one: its bytes are known to everybody.
+            return self.secret.as_ref().map(|key| (algorithm, key)).ok_or(Fault::UnknownKey);
+        }
+        let id = head.kid.as_deref();
+        let given = self.keys.find(algorithm, id);
+        if let Some(key) = given.or_else(|| published.and_then(|keys| keys.find(algorithm, id))) {
+            return Ok((algorithm, key));
+        }
+        let Some(issuer) = &self.published else { return Err(Fault::UnknownKey) };
+        issuer.missed();
+        Err(if published.is_some() { Fault::UnknownKey } else { Fault::NoKeys })
     }
 
     fn fault(&self, kind: &ErrorKind) -> Fault {
@@ -161,6 +180,18 @@ impl Verifier {
             // A key that does not fit the algorithm verifies nothing.
             _ => Fault::Signature,
         }
+    }
+}
+
+impl Head {
+    fn of(token: &[u8]) -> Result<Self, Fault> {
+        let mut parts = token.split(|byte| *byte == b'.');
+        let (Some(head), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+            return Err(Fault::NotAToken);
+        };
+        let head = URL_SAFE_NO_PAD.decode(head).map_err(|_| Fault::NotAToken)?;
+        let head: Self = serde_json::from_slice(&head).map_err(|_| Fault::NotAToken)?;
+        if head.crit.is_some() { Err(Fault::Critical) } else { Ok(head) }
     }
 }
 

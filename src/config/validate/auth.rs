@@ -1,7 +1,8 @@
 //! `[auth]`: every algorithm has its key.
 
 use super::Check;
-use crate::{Auth, Mode, Server};
+use crate::{Auth, HttpUrl, Mode, Server};
+use url::{Host, Url};
 
 pub(super) fn check(auth: &Auth, server: &Server, check: &mut Check<'_>) {
     if !check.sound("auth.mode") || !check.sound("auth.algorithms") {
@@ -27,6 +28,11 @@ fn jwt(auth: &Auth, check: &mut Check<'_>) {
         check.fault("auth.audience", "expected the `aud` that tokens carry");
     }
     match (shared, auth.key.is_empty()) {
+        (Some(_), true) if auth.jwks_url.is_some() && public.is_none() => check.fault(
+            "auth.algorithms",
+            "jwks_url publishes public keys, and only HS* algorithms are allowed: say which the issuer signs with, \
+             such as [\"RS256\"]",
+        ),
         (Some(_), true) => check.fault(
             "auth.key",
             "tokens are asked for and no key is set: set GATEWAY_AUTH__KEY (or key = \"file:PATH\") to a key in base64, \
@@ -43,8 +49,23 @@ fn jwt(auth: &Auth, check: &mut Check<'_>) {
             check.fault("auth.jwks_url", reason);
         }
         (None, Some(_)) => check.warn("auth.jwks_url", "not used: only HS* algorithms are in auth.algorithms"),
+        (Some(_), Some(url)) if !is_private(url) => {
+            check.warn("auth.jwks_url", "the keys are fetched without TLS: whoever can change them on their way signs");
+        }
         (Some(_), Some(_)) | (None, None) => {}
     }
+}
+
+/// Fetched with TLS, or from this machine?
+fn is_private(url: &HttpUrl) -> bool {
+    let Ok(url) = Url::parse(url.as_str()) else { return false };
+    let loopback = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    url.scheme() == "https" || loopback
 }
 
 fn key(auth: &Auth, least: usize, check: &mut Check<'_>) {

@@ -100,8 +100,8 @@ fn auth() {
         ("algorithms = [\"none\"]", "auth.algorithms[0]: \"none\": expected one of"),
         ("algorithms = []", "auth.algorithms: expected at least one"),
         ("algorithms = [\"RS256\"]", "auth.jwks_url: RS256 needs the public keys' URL"),
-        ("jwks_url = \"https://issuer/keys\"", "auth.key: tokens are asked for and no key is set"),
-        ("jwks_url = \"https://issuer/keys\"\nalgorithms = [\"ES256\"]", "auth.jwks_url: public keys (jwks_url"),
+        ("jwks_url = \"https://issuer/keys\"", "auth.algorithms: jwks_url publishes public keys"),
+        ("jwks_url = \"issuer/keys\"\nalgorithms = [\"ES256\"]", "auth.jwks_url: expected a URL"),
         ("audience = \"\"", "auth.audience: expected the `aud`"),
         ("mode = \"basic\"", "auth.mode: \"basic\": expected one of `jwt` `none`"),
     ] {
