@@ -58,9 +58,10 @@
 //! - **Standard error** is progress and log: a line `progress: N` (0 to 100) is progress, the rest is logged at debug
 //!   level, and the last line of it explains a failure.
 //! - [`Program::progress`] is for programs with a way of their own to tell progress: one group (per cent) or two
-//!   (done, total). It is looked for anywhere in a line of standard error. On standard output a line counts only if
-//!   the expression matches all of it, and is then not part of the result; so `(\d+)%` does not eat the result
-//!   "accuracy: 95%".
+//!   (done, total): numbers, or times like `00:01:02.5`. A line that tells the total alone tells it for the lines after
+//!   it, so that `time=([\d:.]+)|Duration: ([\d:.]+)` understands ffmpeg. The expression is looked for anywhere in a line
+//!   of standard error. On standard output a line counts only if the expression matches all of it, and is then not part
+//!   of the result; so `(\d+)%` does not eat the result "accuracy: 95%".
 //! - Lines end at `\n` or `\r`; of one longer than [`Program::max_line`] the rest is dropped.
 //!
 //! # What is handed in

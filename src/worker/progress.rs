@@ -2,7 +2,10 @@
 
 use crate::Event;
 use regex::Regex;
-use std::{sync::LazyLock, time::Duration};
+use std::{
+    sync::{LazyLock, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::{
     select,
     sync::{mpsc, watch},
@@ -37,12 +40,22 @@ pub(crate) fn fault(expression: &Regex) -> Option<String> {
 /// Hears progress from standard output and standard error, and passes it on as events: rising, and not too often.
 pub(crate) struct Progress {
     expression: Option<Regex>,
+    /// What a line said that told a total alone: a length that is known before the work begins.
+    total: Mutex<Option<f64>>,
     latest: watch::Sender<f64>,
+}
+
+/// What a line means to an expression.
+enum Heard {
+    /// So far, in per cent.
+    Done(f64),
+    /// So much there is to do.
+    Total(f64),
 }
 
 impl Progress {
     pub(crate) fn new(expression: Option<Regex>) -> Self {
-        Self { expression, latest: watch::Sender::new(NOTHING) }
+        Self { expression, total: Mutex::default(), latest: watch::Sender::new(NOTHING) }
     }
 
     /// Whether lines of standard output can be progress at all.
@@ -52,8 +65,8 @@ impl Progress {
 
     /// Takes a line of standard error; says whether it was progress.
     pub(crate) fn hear_error(&self, line: &str) -> bool {
-        let own = self.expression.as_ref().and_then(|expression| Some(per_cent(&expression.captures(line)?)));
-        let heard = own.or_else(|| Some(per_cent(&COMMON.captures(line)?)));
+        let own = self.expression.as_ref().and_then(|expression| self.meaning(&expression.captures(line)?));
+        let heard = own.or_else(|| self.meaning(&COMMON.captures(line)?));
         self.take(heard)
     }
 
@@ -61,12 +74,34 @@ impl Progress {
     pub(crate) fn hear_output(&self, line: &str) -> bool {
         let captures = self.expression.as_ref().and_then(|expression| expression.captures(line));
         let whole = captures.filter(|captures| captures[0].len() == line.len());
-        self.take(whole.map(|captures| per_cent(&captures)))
+        self.take(whole.and_then(|captures| self.meaning(&captures)))
     }
 
-    fn take(&self, heard: Option<Option<f64>>) -> bool {
-        let Some(Some(done)) = heard else { return false };
-        self.rise(done);
+    /// What the groups say; nothing if that is not between 0 and 100 per cent.
+    fn meaning(&self, captures: &regex::Captures<'_>) -> Option<Heard> {
+        let group = |number| captures.get(number).map(|group| quantity(group.as_str()));
+        let done = match (group(1), group(2)) {
+            (Some(done), None) if captures.len() == 2 => done?,
+            // Of what was told before; the last steps of a program may go a little beyond the total that it told.
+            (Some(done), None) => (100.0 * done? / self.told_total()?).min(100.0),
+            (Some(done), Some(total)) => 100.0 * done? / total?,
+            (None, Some(total)) => return Some(Heard::Total(total.filter(|total| *total > 0.0)?)),
+            (None, None) => return None,
+        };
+        (0.0..=100.0).contains(&done).then_some(Heard::Done(done))
+    }
+
+    fn told_total(&self) -> Option<f64> {
+        // A number is whole whatever happened to who held the lock.
+        *self.total.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, heard: Option<Heard>) -> bool {
+        match heard {
+            Some(Heard::Done(done)) => self.rise(done),
+            Some(Heard::Total(total)) => *self.total.lock().unwrap_or_else(PoisonError::into_inner) = Some(total),
+            None => return false,
+        }
         true
     }
 
@@ -115,15 +150,10 @@ impl Progress {
     }
 }
 
-/// What the groups say; `None` if that is not between 0 and 100 per cent.
-fn per_cent(captures: &regex::Captures<'_>) -> Option<f64> {
-    let number = |group| captures.get(group)?.as_str().trim().parse::<f64>().ok();
-    let done = number(1)?;
-    let done = match captures.len() {
-        2 => done,
-        _ => 100.0 * done / number(2)?,
-    };
-    (0.0..=100.0).contains(&done).then_some(done)
+/// A number, or a time as clocks show it (`1:02:03.5`, `02:03`), in seconds.
+fn quantity(text: &str) -> Option<f64> {
+    let parts: Vec<f64> = text.trim().split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    (parts.len() <= 3).then(|| parts.iter().fold(0.0, |sum, part| 60.0 * sum + part))
 }
 
 #[cfg(test)]
@@ -174,6 +204,26 @@ mod tests {
         assert_eq!(heard(&two, "frame 1 of 0"), None);
         assert_eq!(heard(&two, "frame 0 of 0"), None);
         assert_eq!(heard(&two, "frame 1"), None);
+    }
+
+    #[test]
+    fn a_total_that_is_told_before() {
+        let ffmpeg = Progress::new(Some(Regex::new(r"time=([\d:.]+)|Duration: ([\d:.]+)").unwrap()));
+        assert_eq!(heard(&ffmpeg, "size= 1kB time=00:00:01.00 bitrate=64.4kbits/s"), None, "of what?");
+        assert!(ffmpeg.hear_error("  Duration: 00:02:05.00, start: 0.000000, bitrate: 256 kb/s"));
+        for (line, done) in [
+            ("size= 1kB time=00:00:12.50 bitrate=64.4kbits/s", Some(10.0)),
+            ("time=1:40", Some(80.0)),
+            ("time=00:02:05.04", Some(100.0)),
+            ("time=::", None),
+            ("time=0:0:0:1", None),
+            ("time=N/A", None),
+            ("Duration: 0", None),
+        ] {
+            assert_eq!(heard(&ffmpeg, line), done, "{line}");
+        }
+        assert!(ffmpeg.hear_output("Duration: 10") && !ffmpeg.hear_output("Duration: 10 s"));
+        assert_eq!(heard(&ffmpeg, "time=5"), Some(50.0));
     }
 
     #[tokio::test(start_paused = true)]
