@@ -5,20 +5,25 @@
 
 mod check;
 mod client;
+mod completions;
 mod demo;
 mod import;
 mod logs;
+mod man;
 mod serve;
 mod token;
 mod worker;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use gateway_config::Loaded;
 use std::{path::PathBuf, process::ExitCode};
 
+/// The program's name, as people call it.
+const NAME: &str = "service-gateway";
+
 /// A REST gateway in front of queue-based workers.
 #[derive(Parser)]
-#[command(name = "service-gateway", version, propagate_version = true)]
+#[command(name = NAME, version, propagate_version = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -46,6 +51,10 @@ enum Command {
     Services(client::Services),
     /// Turn the original's Python configuration into gateway.toml
     Import(import::Import),
+    /// Print completions of this command line for a shell
+    Completions(completions::Completions),
+    /// Print the manual page, or write one for each command
+    Man(man::ManPages),
     /// The demo's worker: measure a WAV file
     #[command(hide = true)]
     Analyse(demo::Analyse),
@@ -82,8 +91,18 @@ pub fn run() -> ExitCode {
         Command::Cancel(cancel) => cancel.run(),
         Command::Services(services) => services.run(),
         Command::Import(import) => import.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
         Command::Analyse(analyse) => analyse.run(),
     }
+}
+
+/// The command line without what is not for people: what completions and manual pages tell.
+fn visible() -> clap::Command {
+    let whole = Arguments::command();
+    let told = clap::Command::new(NAME).version(env!("CARGO_PKG_VERSION")).propagate_version(true);
+    let told = told.about(whole.get_about().cloned().unwrap_or_default()).subcommand_required(true);
+    told.subcommands(whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned())
 }
 
 /// To the person: standard error. A closed terminal is no reason to stop.
