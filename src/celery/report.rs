@@ -33,6 +33,8 @@ pub struct Report {
     pub result: Box<RawValue>,
     /// Where it failed.
     pub traceback: Option<String>,
+    /// When it was made, as the worker writes it (`date_done`, of Celery 5): at most [`MAX_STATE`] bytes.
+    pub done: Option<String>,
 }
 
 /// A message on the reply queue that cannot be read.
@@ -94,6 +96,7 @@ struct Wire {
     result: Option<Box<RawValue>>,
     traceback: Option<Value>,
     task_id: Option<Value>,
+    date_done: Option<Value>,
 }
 
 /// Reads a message of the reply queue (backends rpc and amqp) or of Redis (then with `correlation_id` from the key).
@@ -123,7 +126,9 @@ pub fn report(
     let state = state(wire.status).map_err(|reason| Garbled { id: Some(id), reason })?;
     let result =
         plain(wire.result).map_err(|e| Garbled { id: Some(id), reason: format!("its result cannot be read: {e}") })?;
-    Ok(Report { id, state, result, traceback: wire.traceback.and_then(traceback) })
+    let done =
+        wire.date_done.as_ref().and_then(Value::as_str).filter(|text| text.len() <= MAX_STATE).map(str::to_owned);
+    Ok(Report { id, state, result, traceback: wire.traceback.and_then(traceback), done })
 }
 
 /// Is it JSON in UTF-8, as far as its properties say?

@@ -161,6 +161,7 @@ fn heard(task: &mut Task, report: &Report, now: Millis) -> Change {
             task.started = Some(now);
         }
         end(task, report.state.clone(), report.result.clone(), now);
+        task.run.clone_from(&report.run);
         return Change { changed: true, ended: true, ..delivered };
     }
     if !moves_on(task, report) {
@@ -186,11 +187,49 @@ fn heard_after_end(task: &mut Task, report: &Report, now: Millis, delivered: Cha
     let own_end = report.state.is_end() && report.state != State::Revoked && report.source != Source::Event;
     if task.presumed && own_end {
         end(task, report.state.clone(), report.result.clone(), now);
+        task.run.clone_from(&report.run);
         return Change { changed: true, ended: true, ..delivered };
+    }
+    if ran_again(task, report, now) {
+        return Change { changed: true, ..delivered };
     }
     // A worker that missed the revoke goes on with a cancelled task: it has to be told again.
     let revoke = task.state == State::Revoked && !report.state.is_end();
     Change { revoke, ..delivered }
+}
+
+/// Does this tell of one more run of a task that a worker has ended? Its message was delivered again, or there were two.
+/// The first end stays, but its owner shall see that the task ran more than once.
+fn ran_again(task: &mut Task, report: &Report, now: Millis) -> bool {
+    let ended_by_worker = !task.presumed && !matches!(task.state, State::Revoked | State::Expired);
+    if !ended_by_worker || report.source != Source::Queue {
+        return false;
+    }
+    if report.state == State::Started {
+        // Until the end of that run.
+        let fresh = !report.redelivered && task.running.is_none();
+        if fresh {
+            task.runs = task.runs.max(1) + 1;
+            task.running = Some(now);
+        }
+        return fresh;
+    }
+    // Two ends are told apart by when they were made; a worker that was not sure may say the same one twice.
+    let newer = match (&task.run, &report.run) {
+        (Some(known), Some(told)) if known.host == told.host => {
+            told.start > known.start || (told.start != known.start && !report.redelivered)
+        }
+        _ => false,
+    };
+    if !report.state.is_end() || report.state == State::Revoked || !newer {
+        return false;
+    }
+    task.run.clone_from(&report.run);
+    if task.running.take().is_none() && task.runs <= 1 {
+        // Its beginning was not told.
+        task.runs = 2;
+    }
+    true
 }
 
 /// Does this report of an open state tell something newer than what is known? Notes a new run where it tells of one.
@@ -205,7 +244,8 @@ fn moves_on(task: &mut Task, report: &Report) -> bool {
         (State::Started, State::Received) => return false,
         // The first result after an event tells of the same run; a different one of another.
         (known, told @ (State::Received | State::Started)) if known == told => {
-            task.result.is_some() && task.result != report.result
+            // From one process twice, the same words may tell of two runs.
+            task.result.is_some() && (task.result != report.result || !report.redelivered)
         }
         (State::Progress | State::Other(_), State::Received | State::Started) => true,
         (_, State::Progress) => {

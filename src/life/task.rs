@@ -15,7 +15,8 @@ pub enum Delivery {
     Settled,
 }
 
-/// One run of a task: a redelivered task is run again, by another host or at another time.
+/// One run of a task: a redelivered task is run again, by another host or at another time. Of an end that tells no more:
+/// an empty host, and when it was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// The worker's host.

@@ -143,6 +143,54 @@ fn progress_is_never_lowered_within_a_run_but_a_new_run_begins_anew() {
     assert_eq!((&task.state, task.runs, task.current), (&State::Started, 3, 0.0));
 }
 
+fn told(state: State, done: &str, redelivered: bool) -> Fact {
+    let run = (!done.is_empty()).then(|| Run { host: "".into(), start: done.into() });
+    let result = Some("{\"pid\":1}".into());
+    Fact::Heard(Report { run, result, redelivered, ..Report::new(state, Source::Queue) })
+}
+
+#[test]
+fn a_run_after_the_end_is_counted_and_changes_nothing_else() {
+    let mut task = task();
+    for fact in [told(State::Started, "", false), told(State::Success, "1", false)] {
+        apply(&mut task, &fact, 1);
+    }
+    assert_eq!(task.runs, 1);
+    // Heard again, because the first time was not acknowledged.
+    for fact in [told(State::Started, "", true), told(State::Success, "1", true)] {
+        assert!(!apply(&mut task, &fact, 2).changed, "{fact:?}");
+    }
+    let change = apply(&mut task, &told(State::Started, "", false), 3);
+    assert!(change.changed && !change.ended && !change.revoke);
+    assert_eq!((&task.state, task.runs, task.ended), (&State::Success, 2, Some(1)));
+    let change = apply(&mut task, &told(State::Failure, "2", false), 4);
+    assert!(!change.ended && !change.revoke);
+    assert_eq!((&task.state, task.runs, task.deadline()), (&State::Success, 2, None), "the same run's end");
+}
+
+#[test]
+fn an_end_that_was_made_later_tells_of_another_run() {
+    let mut task = task();
+    apply(&mut task, &told(State::Success, "1", false), 1);
+    assert!(apply(&mut task, &told(State::Success, "2", true), 2).changed, "its beginning was not told");
+    assert_eq!(task.runs, 2);
+    assert!(!apply(&mut task, &told(State::Success, "2", false), 3).changed, "said twice");
+    assert!(!apply(&mut task, &told(State::Success, "1", true), 3).changed, "known");
+    assert!(!apply(&mut task, &told(State::Revoked, "3", false), 4).changed, "the echo of a revoke");
+    assert!(!apply(&mut task, &told(State::Success, "", false), 4).changed, "nobody knows");
+}
+
+#[test]
+fn a_second_beginning_is_a_second_run_even_in_the_same_process() {
+    let mut task = task();
+    for _ in 0..2 {
+        apply(&mut task, &told(State::Started, "", false), 1);
+    }
+    assert_eq!(task.runs, 2);
+    apply(&mut task, &told(State::Started, "", true), 2);
+    assert_eq!(task.runs, 2, "heard before");
+}
+
 #[test]
 fn progress_without_a_run_may_fall_unless_it_is_redelivered() {
     let plain = |current, redelivered| Report { run: None, redelivered, ..progress(current, "") };

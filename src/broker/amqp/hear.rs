@@ -56,8 +56,9 @@ pub(super) fn fact(read: Result<gateway_celery::Report, Garbled>, redelivered: b
 fn life_report(told: &gateway_celery::Report, redelivered: bool) -> Report {
     let state = State::from_name(&told.state);
     let progress = if state.is_running() { told.progress() } else { Default::default() };
-    let run = match (progress.host, progress.start_time) {
-        (Some(host), Some(start)) => Some(Run { host: host.into(), start: start.into() }),
+    let run = match (progress.host, progress.start_time, &told.done) {
+        (Some(host), Some(start), _) => Some(Run { host: host.into(), start: start.into() }),
+        (_, _, Some(done)) if state.is_end() => Some(Run { host: "".into(), start: done.as_str().into() }),
         _ => None,
     };
     let result = match told.raised() {

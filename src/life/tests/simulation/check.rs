@@ -26,6 +26,8 @@ pub(crate) struct Known {
     yields: u32,
     /// Those whose progress was acknowledged while the task was open.
     runs: BTreeSet<Box<str>>,
+    /// When ends were made that were heard, and acknowledged, once.
+    ends: BTreeSet<Box<str>>,
 }
 
 type Scope = Box<str>;
@@ -212,7 +214,15 @@ impl World {
         let forgotten = task.state == State::Expired && !task.presumed;
         let own = matches!(end, State::Success | State::Failure) && matches!(fact, Fact::Heard(_));
         let kept = ended && (!own || !task.presumed || forgotten);
-        self.check.of(id).heard_end |= own;
+        let forgotten_or_cancelled = matches!(task.state, State::Expired | State::Revoked);
+        let counts = own && !task.presumed && !forgotten_or_cancelled;
+        let known = self.check.of(id);
+        known.heard_end |= own;
+        if let Fact::Heard(Report { run: Some(run), redelivered: false, .. }) = fact
+            && counts
+        {
+            known.ends.insert(run.start.clone());
+        }
         self.check.that(kept, || format!("{} was acknowledged, and is not kept: {fact:?}", short(id)));
     }
 
@@ -281,12 +291,14 @@ impl World {
         let forgets = self.scenario.has(Fault::Forget);
         for task in self.store.tasks.values() {
             let known = self.check.known.entry(task.id).or_default();
-            let (heard, arrivals) = (known.heard_end, known.arrivals);
+            let (heard, arrivals, ends) = (known.heard_end, known.arrivals, known.ends.len());
             let id = task.id;
             self.check.that(task.state.is_end(), || format!("{} never ended: {task:?}", short(id)));
             self.check.that(!(heard && task.presumed), || format!("{}: its worker's end is lost", short(id)));
             let explained = !task.presumed || task.note.is_some();
             self.check.that(explained, || format!("{}: a presumed end that says nothing", short(id)));
+            let told = ends < 2 || task.attempts.max(task.runs) > 1;
+            self.check.that(told, || format!("{}: {ends} ends of one run: {task:?}", short(id)));
             let visible = arrivals <= task.attempts.max(1);
             self.check.that(visible, || format!("{}: {arrivals} copies, told {}", short(id), task.attempts));
             let expired = task.state == State::Expired && !task.presumed;

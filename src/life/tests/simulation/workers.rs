@@ -219,12 +219,15 @@ impl World {
             self.soon(100, 3_000, Event::Requeue(again));
         }
         let garbled = self.hit(Fault::Garbled, 60);
+        let done = self.broker.next_number();
+        let dates = self.workers[number].tells_run && state != State::Retry;
+        let run = dates.then(|| Run { host: "".into(), start: format!("{done:09}").into() });
         self.report(
             number,
             id,
             match garbled {
                 true => Fact::Garbled("it is not JSON".into()),
-                false => Fact::Heard(Report { result, ..Report::new(state, Source::Queue) }),
+                false => Fact::Heard(Report { result, run, ..Report::new(state, Source::Queue) }),
             },
         );
     }
