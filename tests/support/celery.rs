@@ -52,16 +52,26 @@ impl Worker {
         directory: &Path,
         arguments: &[&str],
     ) -> Self {
-        let mut worker = Self::spawn(program, broker, queue, directory, arguments);
+        let mut worker = Self::spawn(program, broker.url(), queue, directory, arguments);
         until(PATIENCE, "the worker is ready", || {
-            let end = worker.child.try_wait().unwrap();
-            assert!(end.is_none(), "the worker ended ({end:?}) and said\n{}", worker.log());
-            worker.log().contains(" ready.").then_some(())
+            assert!(!worker.has_ended(), "the worker ended and said\n{}", worker.log());
+            worker.is_ready().then_some(())
         });
         worker
     }
 
-    fn spawn(program: Program, broker: &Rabbit, queue: &str, directory: &Path, arguments: &[&str]) -> Self {
+    /// It has connected and takes tasks.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.log().contains(" ready.")
+    }
+
+    /// It has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Starts a worker at the broker of this URL, and does not wait for it.
+    pub(crate) fn spawn(program: Program, broker: &str, queue: &str, directory: &Path, arguments: &[&str]) -> Self {
         let name = format!("w{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let log = directory.join(format!("{name}.log"));
         let output = File::create(&log).unwrap();
@@ -69,7 +79,7 @@ impl Worker {
             .args(["-A", program.app, "worker", "-l", "info", "-P", "prefork", "--concurrency=1", "-Q", queue])
             .args(["-n", &format!("{name}@%h")])
             .args(arguments)
-            .env("CELERY_BROKER_URL", broker.url())
+            .env("CELERY_BROKER_URL", broker)
             .env("PYTHONPATH", support())
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .envs(program.environment)
@@ -86,6 +96,9 @@ impl Worker {
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
     }
+
+    /// Kills it with its pool (SIGKILL).
+    pub(crate) fn kill9(self) {}
 
     /// Stops it as an operator does: it finishes what it runs, and hands the rest back to the broker.
     pub(crate) fn stop(mut self) {

@@ -110,6 +110,11 @@ impl Gateway {
         self.restart();
     }
 
+    /// Throws away what it logged, for a test of many lives. It must have ended.
+    pub(crate) fn forget_log(&self) {
+        fs::write(self.directory().join("log"), "").unwrap();
+    }
+
     /// What it logged, in all its lives.
     pub(crate) fn log(&self) -> String {
         read_log(self.directory())

@@ -73,6 +73,11 @@ impl Postgres {
         self.own.as_ref().expect("only a server of our own is stopped").control("stop");
     }
 
+    /// Kills the server and its helpers (SIGKILL).
+    pub(crate) fn kill9(&self) {
+        self.own.as_ref().expect("only a server of our own is killed").control("kill9");
+    }
+
     /// The number that this statement gives.
     pub(crate) fn number(&self, statement: &str) -> i64 {
         let statement = statement.to_owned();

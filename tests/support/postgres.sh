@@ -7,8 +7,9 @@
 #                                export SG_TEST_POSTGRES_CA=DIR/server.crt
 #   postgres.sh stop DIR       stops it in good order; connections are cut
 #   postgres.sh kill DIR       stops it at once, without a word to the disk: it recovers at the next start
+#   postgres.sh kill9 DIR      kills it and every process of its (SIGKILL)
 #
-# `start` after `stop` or `kill` brings the same server back: same port, same data. Nothing of it is the system's, so that
+# `start` after one of these brings the same server back: same port, same data. Nothing of it is the system's, so that
 # neither a PostgreSQL of the system nor another server of ours is touched. Only a process that `start` recorded in DIR
 # is ever stopped. PostgreSQL refuses to run as root: then it runs as the user `postgres` (or `nobody`).
 set -euo pipefail
@@ -145,6 +146,17 @@ end() {
     end_process "$dir/server.pid" "$dir" "$2" "$STOP_SECONDS"
 }
 
+# Backends lead sessions of their own; what the server was started with tells them.
+kill9() {
+    local dir environment
+    [ -d "$1" ] || return 0
+    dir=$(cd "$1" && pwd)
+    end_process "$dir/server.pid" "$dir" KILL 5
+    grep -slzxF "SG_TEST_RIG_DIR=$dir" /proc/[0-9]*/environ | while IFS=/ read -r _ _ pid _; do
+        kill -KILL "$pid" 2>/dev/null || true
+    done
+}
+
 # INT: connections are cut and the data is written down; TERM would wait for the clients.
 stop() { end "$1" INT; }
 
@@ -153,5 +165,6 @@ case "${1:-} $#" in
     'start 2') start "$2" ;;
     'stop 2') stop "$2" ;;
     'kill 2') end "$2" QUIT ;;
+    'kill9 2') kill9 "$2" ;;
     *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2 && exit 2 ;;
 esac

@@ -185,9 +185,9 @@ impl Reader {
     async fn tell(&self, id: Uuid, body: &[u8]) -> Result<(), Closed> {
         let read = report(Some(&id.to_string()), None, None, body, hear::LARGEST);
         let Some((id, mut fact)) = hear::fact(read, false) else { return Ok(()) };
-        if let Fact::Heard(report) = &mut fact {
+        if let gateway_life::Fact::Heard(report) = &mut fact {
             // Read and told at once, in either order: after the end it is no sign of another run.
-            report.redelivered |= report.state == State::Started;
+            report.redelivered |= report.state == gateway_life::State::Started;
         }
         let permit = self.unwritten.clone().acquire_owned().await.map_err(|_| Closed)?;
         let receipt = Receipt::Kept(Kept::new(self.again.clone(), permit));

@@ -1,0 +1,184 @@
+//! `kill -9` of everything at random moments, under open-loop load. What is killed, how often and when comes from a seed,
+//! which is printed; afterwards each accepted task is checked.
+//!
+//! The short form is a part of the tests. The long form (`tests/faults/long`) sets `SG_FAULTS_MINUTES`, the time for the
+//! first arrangement; the second takes a quarter of it. `SG_FAULTS_SEED` repeats a seed.
+
+use crate::{
+    chance::Chance,
+    load::Load,
+    place::{LONG, SQLITE, Workshop, ready},
+    postgres::Postgres,
+    rabbit::Rabbit,
+    support::{Gateway, pause, until},
+    verdict::Verdict,
+};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+/// Arrivals a second.
+const RATE: u32 = 12;
+
+/// How long the short form of one arrangement goes on.
+const SHORT: Duration = Duration::from_secs(25);
+
+fn from_env(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
+}
+
+fn seed() -> u64 {
+    from_env("SG_FAULTS_SEED").unwrap_or_else(|| uuid::Uuid::now_v7().as_u128() as u64)
+}
+
+#[test]
+fn nothing_is_lost_whoever_is_killed() {
+    let minutes = from_env("SG_FAULTS_MINUTES").map(|minutes| Duration::from_secs(60 * minutes));
+    run("SQLite, RabbitMQ, Celery", None, minutes.unwrap_or(SHORT));
+}
+
+#[test]
+fn nothing_is_lost_whoever_is_killed_with_postgresql() {
+    let minutes = from_env("SG_FAULTS_MINUTES").map(|minutes| Duration::from_secs(15 * minutes));
+    run("PostgreSQL, RabbitMQ, Celery", Some(Postgres::own()), minutes.unwrap_or(SHORT));
+}
+
+/// When to stop, and how often something was killed.
+struct Killing {
+    over: AtomicBool,
+    seed: u64,
+    gateway: AtomicU64,
+    broker: AtomicU64,
+    worker: AtomicU64,
+    store: AtomicU64,
+}
+
+impl Killing {
+    /// Waits for a random time; `false` if the end came meanwhile.
+    fn wait(&self, chance: &mut Chance, low: u64, high: u64) -> bool {
+        let next = Instant::now() + chance.between(low, high);
+        while Instant::now() < next {
+            if self.over.load(SeqCst) {
+                return false;
+            }
+            pause(5);
+        }
+        !self.over.load(SeqCst)
+    }
+}
+
+fn run(what: &str, store: Option<Postgres>, time: Duration) {
+    let (broker, workshop) = (Rabbit::own(), Workshop::new());
+    let url = store.as_ref().map_or(SQLITE.to_owned(), Postgres::url);
+    let toml = workshop.configuration(broker.url(), &url) + "[telemetry]\nlog = \"warn,service_gateway::cli=info\"\n";
+    let mut gateway = Gateway::start(&toml);
+    ready(&gateway);
+    let address = Arc::new(Mutex::new(gateway.url()));
+    let killing = Killing {
+        over: AtomicBool::new(false),
+        seed: seed(),
+        gateway: AtomicU64::new(0),
+        broker: AtomicU64::new(0),
+        worker: AtomicU64::new(0),
+        store: AtomicU64::new(0),
+    };
+    println!("\n{what}: seed {} (again: SG_FAULTS_SEED={0})", killing.seed);
+    let load = Load::begin(address.clone(), RATE);
+    std::thread::scope(|scope| {
+        scope.spawn(|| kill_gateways(&killing, &mut gateway, &address));
+        scope.spawn(|| kill_brokers(&killing, &broker));
+        scope.spawn(|| kill_workers(&killing, &workshop, broker.url()));
+        if let Some(store) = &store {
+            scope.spawn(|| kill_stores(&killing, store));
+        }
+        let (begun, mut told) = (Instant::now(), Instant::now());
+        while begun.elapsed() < time && !killing.over.load(SeqCst) {
+            pause(100);
+            if told.elapsed() > Duration::from_secs(60) {
+                told = Instant::now();
+                println!("  {:.0} s: {} accepted, {}", begun.elapsed().as_secs_f64(), load.accepted(), kills(&killing));
+            }
+        }
+        killing.over.store(true, SeqCst);
+    });
+    let told = load.end();
+    let _worker = workshop.worker(broker.url());
+    let patience = LONG + time / 4;
+    let verdict = Verdict::of(&gateway, &workshop, told, patience);
+    println!("{what}: seed {}\n  killed: {}\n{verdict}", killing.seed, kills(&killing));
+    verdict.holds();
+    assert!(killing.gateway.load(SeqCst) > 0 && killing.broker.load(SeqCst) > 0, "nothing was killed");
+}
+
+fn kills(killing: &Killing) -> String {
+    let [gateway, broker, worker, store] =
+        [&killing.gateway, &killing.broker, &killing.worker, &killing.store].map(|count| count.load(SeqCst));
+    format!("gateway {gateway}, broker {broker}, worker {worker}, store {store} times")
+}
+
+/// Whoever panics ends the others' work too.
+struct EndsAll<'a>(&'a Killing);
+
+impl Drop for EndsAll<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.over.store(true, SeqCst);
+        }
+    }
+}
+
+fn kill_gateways(killing: &Killing, gateway: &mut Gateway, address: &Mutex<String>) {
+    let _ends = EndsAll(killing);
+    let mut chance = Chance::new(killing.seed, 1);
+    while killing.wait(&mut chance, 100, 2_500) {
+        gateway.kill9();
+        killing.gateway.fetch_add(1, SeqCst);
+        gateway.forget_log();
+        gateway.restart();
+        *address.lock().unwrap() = gateway.url();
+    }
+}
+
+fn kill_brokers(killing: &Killing, broker: &Rabbit) {
+    let _ends = EndsAll(killing);
+    let mut chance = Chance::new(killing.seed, 2);
+    while killing.wait(&mut chance, 2_000, 14_000) {
+        broker.kill9();
+        killing.broker.fetch_add(1, SeqCst);
+        killing.wait(&mut chance, 0, 2_000);
+        broker.start();
+    }
+}
+
+/// In the end none is left: the check begins with a new one.
+fn kill_workers(killing: &Killing, workshop: &Workshop, broker: &str) {
+    let _ends = EndsAll(killing);
+    let mut chance = Chance::new(killing.seed, 3);
+    while !killing.over.load(SeqCst) {
+        let mut worker = workshop.begin(broker, &[]);
+        // One that cannot start while the broker is away may end by itself.
+        until(LONG, "the worker is ready", || {
+            (worker.is_ready() || worker.has_ended() || killing.over.load(SeqCst)).then_some(())
+        });
+        if worker.is_ready() {
+            killing.wait(&mut chance, 500, 15_000);
+            killing.worker.fetch_add(1, SeqCst);
+        }
+        worker.kill9();
+    }
+}
+
+fn kill_stores(killing: &Killing, store: &Postgres) {
+    let _ends = EndsAll(killing);
+    let mut chance = Chance::new(killing.seed, 4);
+    while killing.wait(&mut chance, 3_000, 15_000) {
+        store.kill9();
+        killing.store.fetch_add(1, SeqCst);
+        killing.wait(&mut chance, 0, 2_000);
+        store.start();
+    }
+}
