@@ -116,7 +116,10 @@ impl Shared {
             match try_submit(&url, key, &[]) {
                 Ok(uuid) => return Some(uuid),
                 // Whoever listens at a port that the gateway has left may say anything.
-                Err(why) if *self.url.lock().unwrap() == url && ["400", "401", "404", "422", "500"].iter().any(|status| why.starts_with(status)) => {
+                Err(why)
+                    if *self.url.lock().unwrap() == url
+                        && ["400", "401", "404", "422", "500"].iter().any(|status| why.starts_with(status)) =>
+                {
                     self.wrong(format!("{key} was refused: {why}"));
                 }
                 Err(_) => {}

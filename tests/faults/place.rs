@@ -2,7 +2,6 @@
 
 use crate::{
     celery::{Program, Worker},
-    rabbit::Rabbit,
     support::{Gateway, get, is_end, request, status, until},
 };
 use serde_json::Value;
@@ -135,9 +134,4 @@ pub(crate) fn sent(gateway: &Gateway, uuid: &str) -> Value {
 #[track_caller]
 pub(crate) fn ready(gateway: &Gateway) {
     until(LONG, "the gateway is ready", || (get(&format!("{}/readyz", gateway.url())).status == 200).then_some(()));
-}
-
-/// A node of the rig's, for tests that do no harm to it.
-pub(crate) fn shared_broker() -> Rabbit {
-    Rabbit::shared()
 }

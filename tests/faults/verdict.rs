@@ -75,6 +75,11 @@ impl Verdict {
         }
     }
 
+    /// Tasks that were run more than once.
+    pub(crate) fn duplicated(&self) -> usize {
+        self.flagged + self.unflagged.len()
+    }
+
     /// Holds it to what is promised.
     #[track_caller]
     pub(crate) fn holds(&self) {

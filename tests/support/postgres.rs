@@ -78,6 +78,18 @@ impl Postgres {
         self.own.as_ref().expect("only a server of our own is killed").control("kill9");
     }
 
+    /// Runs a statement.
+    pub(crate) fn run(&self, statement: &str) {
+        let statement = statement.to_owned();
+        ask(&self.url(), async move |client| client.batch_execute(&statement).await);
+    }
+
+    /// Gives a file or directory to the user that the server runs as.
+    pub(crate) fn give(path: &std::path::Path) {
+        let output = run(Command::new(script()).arg("give").arg(path), SERVER);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// The number that this statement gives.
     pub(crate) fn number(&self, statement: &str) -> i64 {
         let statement = statement.to_owned();

@@ -8,6 +8,7 @@
 #   postgres.sh stop DIR       stops it in good order; connections are cut
 #   postgres.sh kill DIR       stops it at once, without a word to the disk: it recovers at the next start
 #   postgres.sh kill9 DIR      kills it and every process of its (SIGKILL)
+#   postgres.sh give PATH      gives a file or directory to the user that the server runs as
 #
 # `start` after one of these brings the same server back: same port, same data. Nothing of it is the system's, so that
 # neither a PostgreSQL of the system nor another server of ours is touched. Only a process that `start` recorded in DIR
@@ -44,6 +45,10 @@ as_user() {
     local user=postgres
     id -u "$user" >/dev/null 2>&1 || user=nobody
     exec setpriv --reuid="$(id -u "$user")" --regid="$(id -g "$user")" --clear-groups "$@"
+}
+
+give() {
+    [ "$(id -u)" -ne 0 ] || chown "$(id -u postgres 2>/dev/null || id -u nobody)" "$1"
 }
 
 # make DIR: a new cluster. As root, others may pass through DIR and the directory above it, without looking into them.
@@ -166,5 +171,6 @@ case "${1:-} $#" in
     'stop 2') stop "$2" ;;
     'kill 2') end "$2" QUIT ;;
     'kill9 2') kill9 "$2" ;;
+    'give 2') give "$2" ;;
     *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2 && exit 2 ;;
 esac

@@ -5,7 +5,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU8, Ordering::SeqCst},
+        atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst},
     },
     thread,
 };
@@ -24,6 +24,22 @@ pub(crate) struct Proxy {
 struct Network {
     mode: AtomicU8,
     connections: Mutex<Vec<TcpStream>>,
+    /// How often something was lost.
+    lost: AtomicUsize,
+}
+
+/// What was lost since it was made.
+pub(crate) struct Lost {
+    network: Arc<Network>,
+    before: usize,
+}
+
+#[allow(dead_code)] // a helper of tests, not all used by each
+impl Lost {
+    /// Was anything?
+    pub(crate) fn has_lost(&self) -> bool {
+        self.network.lost.load(SeqCst) > self.before
+    }
 }
 
 #[allow(dead_code, clippy::unwrap_used)] // a helper of tests, not all used by each
@@ -32,7 +48,8 @@ impl Proxy {
     pub(crate) fn to(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let network = Arc::new(Network { mode: AtomicU8::new(PASS), connections: Mutex::default() });
+        let network =
+            Arc::new(Network { mode: AtomicU8::new(PASS), connections: Mutex::default(), lost: AtomicUsize::new(0) });
         let (target, shared) = (target.to_owned(), network.clone());
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -66,8 +83,10 @@ impl Proxy {
     }
 
     /// What clients say is lost from now on.
-    pub(crate) fn lose_requests(&self) {
+    pub(crate) fn lose_requests(&self) -> Lost {
+        let before = self.network.lost.load(SeqCst);
         self.network.mode.store(NO_REQUESTS, SeqCst);
+        Lost { network: self.network.clone(), before }
     }
 
     /// New connections work again.
@@ -97,6 +116,7 @@ fn pass_on(network: &Network, mut from: TcpStream, mut to: TcpStream, lost: u8) 
     let mut bytes = vec![0; 64 * 1024];
     while let Ok(count) = from.read(&mut bytes) {
         let kept = network.mode.load(SeqCst) != lost;
+        network.lost.fetch_add(usize::from(!kept && count > 0), SeqCst);
         if count == 0 || (kept && to.write_all(&bytes[..count]).is_err()) {
             break;
         }

@@ -3,7 +3,7 @@
 use crate::support::{PATIENCE, until};
 use lapin::{
     Channel, Connection, ConnectionProperties,
-    options::{QueueDeclareOptions, QueueDeleteOptions},
+    options::{QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions},
     types::{AMQPValue, FieldTable},
 };
 use std::{
@@ -123,6 +123,20 @@ impl Rabbit {
         let deleting =
             async move |channel: Channel| channel.queue_delete(name.into(), QueueDeleteOptions::default()).await;
         self.ask(deleting).unwrap();
+    }
+
+    /// Throws away what waits in a queue.
+    pub(crate) fn purge(&self, queue: &str) {
+        let name = queue.to_owned();
+        let purging =
+            async move |channel: Channel| channel.queue_purge(name.into(), QueuePurgeOptions::default()).await;
+        self.ask(purging).unwrap();
+    }
+
+    /// `rabbitmqctl ARGUMENTS`.
+    pub(crate) fn ctl(&self, arguments: &[&str]) {
+        let output = run(Command::new(&self.ctl).arg("--quiet").args(arguments), PATIENCE);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// A queue; `None` if there is none of that name.
