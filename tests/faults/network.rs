@@ -43,11 +43,10 @@ fn a_silent_network_is_left() {
     sent(&arena.gateway, &arena.submit(&[]));
     arena.wire.fall_silent();
     let uuids: Vec<_> = (0..10).map(|_| arena.submit(&[])).collect();
-    for uuid in &uuids {
-        let told = sent(&arena.gateway, uuid);
-        assert!((1..=2).contains(&told["attempts"].as_u64().unwrap()), "{told}");
-    }
-    arena.waiting(11);
+    let told: u64 = uuids.iter().map(|uuid| sent(&arena.gateway, uuid)["attempts"].as_u64().unwrap()).sum();
+    // Those that were written into the silence, and one from before.
+    let copies = u64::from(arena.broker.queue(&arena.workshop.queue).unwrap().ready) - 1;
+    assert!((10..=told).contains(&copies), "{copies} copies, {told} attempts");
 }
 
 #[test]
@@ -75,7 +74,7 @@ fn a_broker_that_blocks_is_waited_for() {
     until(LONG, "it is told that the broker blocks", || {
         // It says so to whoever publishes.
         uuids.push(submit(&arena.gateway, &[]));
-        told().filter(|text| text.contains("block")).map(drop)
+        told().filter(|text| text.contains("takes no messages")).map(drop)
     });
     uuids.extend((0..10).map(|_| arena.submit(&[])));
     assert!(status(&arena.gateway, "record", &uuids[uuids.len() - 1])["sent"].is_null());

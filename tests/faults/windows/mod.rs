@@ -20,6 +20,7 @@ macro_rules! both {
 
 mod accepting;
 mod hearing;
+mod owning;
 mod publishing;
 mod time;
 mod waiting;
