@@ -100,7 +100,7 @@ impl Shared {
             let uuid = self.accepted(&key);
             self.told.lock().unwrap().accepted.insert(key.clone(), uuid.clone());
             // Some clients are not sure that they were answered.
-            if number % 8 == 0 {
+            if number.is_multiple_of(8) {
                 let same = self.accepted(&key);
                 if same != uuid {
                     self.wrong(format!("{key} stands for {uuid} and for {same}"));
