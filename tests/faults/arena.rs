@@ -120,7 +120,8 @@ impl Arena {
                 drop(injector);
             }
             Some((_, network)) => {
-                let lost = network.lose_requests();
+                let lost = network.losses();
+                network.lose_requests();
                 self.asked(asks, |pid| {
                     until(LONG, "the store was asked, in vain", || lost.has_lost().then_some(()));
                     pause(300);

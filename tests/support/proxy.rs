@@ -29,6 +29,7 @@ struct Network {
 }
 
 /// What was lost since it was made.
+#[allow(dead_code)] // a helper of tests, not used by each
 pub(crate) struct Lost {
     network: Arc<Network>,
     before: usize,
@@ -83,10 +84,13 @@ impl Proxy {
     }
 
     /// What clients say is lost from now on.
-    pub(crate) fn lose_requests(&self) -> Lost {
-        let before = self.network.lost.load(SeqCst);
+    pub(crate) fn lose_requests(&self) {
         self.network.mode.store(NO_REQUESTS, SeqCst);
-        Lost { network: self.network.clone(), before }
+    }
+
+    /// Tells whether something is lost from now on.
+    pub(crate) fn losses(&self) -> Lost {
+        Lost { network: self.network.clone(), before: self.network.lost.load(SeqCst) }
     }
 
     /// New connections work again.
