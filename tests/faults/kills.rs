@@ -146,7 +146,7 @@ fn kill_gateways(killing: &Killing, gateway: &mut Gateway, address: &Mutex<Strin
 fn kill_brokers(killing: &Killing, broker: &Rabbit) {
     let _ends = EndsAll(killing);
     let mut chance = Chance::new(killing.seed, 2);
-    while killing.wait(&mut chance, 2_000, 14_000) {
+    while killing.wait(&mut chance, 500, 6_000) {
         broker.kill9();
         killing.broker.fetch_add(1, SeqCst);
         killing.wait(&mut chance, 0, 2_000);
@@ -165,7 +165,7 @@ fn kill_workers(killing: &Killing, workshop: &Workshop, broker: &str) {
             (worker.is_ready() || worker.has_ended() || killing.over.load(SeqCst)).then_some(())
         });
         if worker.is_ready() {
-            killing.wait(&mut chance, 500, 15_000);
+            killing.wait(&mut chance, 200, 6_000);
             killing.worker.fetch_add(1, SeqCst);
         }
         worker.kill9();
@@ -175,7 +175,7 @@ fn kill_workers(killing: &Killing, workshop: &Workshop, broker: &str) {
 fn kill_stores(killing: &Killing, store: &Postgres) {
     let _ends = EndsAll(killing);
     let mut chance = Chance::new(killing.seed, 4);
-    while killing.wait(&mut chance, 3_000, 15_000) {
+    while killing.wait(&mut chance, 1_000, 10_000) {
         store.kill9();
         killing.store.fetch_add(1, SeqCst);
         killing.wait(&mut chance, 0, 2_000);
