@@ -21,6 +21,8 @@ pub enum View {
     Info,
     /// CANARIE statistics.
     Stats,
+    /// How many workers are needed: of one service, or `{"services": {…}}`. JSON for whoever does not say.
+    Needs,
     /// Always JSON, whatever the client asks for.
     JsonOnly,
     /// The error envelope.

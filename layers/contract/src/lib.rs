@@ -26,7 +26,7 @@ pub use reject::{Refusal, Rejection, Side, code};
 pub use step::Step;
 pub use submit::{Arguments, Idempotency, Identity, Submission, Work};
 pub use target::{Base, Page, Place, Service, Target, Verb, target};
-pub use tasks::{Facts, History, Locate, Part, Readiness, Snapshot, Stats, Tasks};
+pub use tasks::{Facts, History, Locate, Needs, Part, Readiness, Snapshot, Stats, Tasks};
 
 use std::{future::Future, pin::Pin};
 

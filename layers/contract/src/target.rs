@@ -112,11 +112,13 @@ pub enum Verb {
     Upload,
     /// Fetch a temporary file.
     Download,
+    /// How many workers are needed, and why.
+    Needs,
 }
 
 impl Verb {
     /// How many different [`Verb::index`] there are.
-    pub const COUNT: usize = 15;
+    pub const COUNT: usize = 16;
 
     /// The name for configuration (`auth.public`), metric labels and logs.
     pub fn name(self) -> &'static str {
@@ -136,6 +138,7 @@ impl Verb {
             Verb::UploadPath => "upload_path",
             Verb::Upload => "upload",
             Verb::Download => "download",
+            Verb::Needs => "needs",
         }
     }
 
@@ -157,6 +160,7 @@ impl Verb {
             Verb::UploadPath => 12,
             Verb::Upload => 13,
             Verb::Download => 14,
+            Verb::Needs => 15,
         }
     }
 
@@ -178,6 +182,7 @@ impl Verb {
             Verb::UploadPath,
             Verb::Upload,
             Verb::Download,
+            Verb::Needs,
         ]
     }
 

@@ -89,12 +89,49 @@ pub struct Readiness {
     pub parts: Vec<Part>,
 }
 
+/// How many workers one service needs, and what that is concluded from. Times in seconds, rates a second; `None` =
+/// unknown.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+pub struct Needs {
+    /// The service's name in the configuration.
+    pub service: Box<str>,
+    /// Tasks that wait: in the queue, and accepted but not yet sent.
+    pub waiting: u64,
+    /// Tasks that workers have.
+    pub running: Option<u64>,
+    /// How many more tasks the workers could run now.
+    pub idle_slots: Option<u64>,
+    /// Workers that serve it now.
+    pub workers: u32,
+    /// Accepted tasks a second, lately.
+    pub arrival_rate: Option<f64>,
+    /// How long a worker takes for a task: the mean of the latest.
+    pub service_time_mean: Option<f64>,
+    /// The same: what 95 % of them did not exceed.
+    pub service_time_p95: Option<f64>,
+    /// The share of the slots that is at work.
+    pub utilisation: Option<f64>,
+    /// How long a task that comes now will wait.
+    pub predicted_wait: Option<f64>,
+    /// How long it takes until nothing waits, with the workers there are; `None` also if that never comes.
+    pub drain_time: Option<f64>,
+    /// How long the oldest waiting task has waited.
+    pub oldest_wait: Option<f64>,
+    /// How many workers there should be.
+    pub desired_workers: u32,
+    /// Why, in one sentence.
+    pub reason: String,
+}
+
 /// Facts about the running installation.
 pub trait Facts: Clone + Send + Sync + 'static {
     /// How many workers serve it: exact and at once; `None` when the broker cannot be asked.
     fn workers(&self, service: &Service) -> BoxFuture<Option<u32>>;
     /// Accepted submissions of one service, or of all.
     fn stats(&self, service: Option<&Service>) -> BoxFuture<Result<Stats, Rejection>>;
+    /// How many workers are needed by one service, or by each of them in the order of their names. Refused (503, code
+    /// 205) when the broker or the store cannot be asked: what is not known is never told as none.
+    fn needs(&self, service: Option<&Service>) -> BoxFuture<Result<Vec<Needs>, Rejection>>;
     /// What works and what does not.
     fn readiness(&self) -> Readiness;
     /// Metrics of the process as Prometheus text.

@@ -13,6 +13,7 @@
 //! |---|---|---|---|
 //! | info | what it is, how many workers | all services, as configured | what the installation is |
 //! | stats | accepted submissions | of all services | of all services |
+//! | needs | how many workers it needs | of each service | |
 //! | a page | its page | the platform's | the platform's |
 //! | bare | 308 to the path with `/` at its end | the same | the same |
 //! | error page | nothing but its status, with that status | the same | the same |
@@ -23,7 +24,7 @@
 //! ```
 //! use bytes::Bytes;
 //! use gateway_contract::{
-//!     BoxError, BoxFuture, Place, Readiness, Rejection, Reply, Service, Stats, Target, Verb, Facts,
+//!     BoxError, BoxFuture, Facts, Needs, Place, Readiness, Rejection, Reply, Service, Stats, Target, Verb,
 //! };
 //! use gateway_pages::{Pages, PagesLayer};
 //! use http::Request;
@@ -39,6 +40,9 @@
 //!     }
 //!     fn stats(&self, _: Option<&Service>) -> BoxFuture<Result<Stats, Rejection>> {
 //!         Box::pin(async { Ok(Stats { invocations: 0, since: 0 }) })
+//!     }
+//!     fn needs(&self, _: Option<&Service>) -> BoxFuture<Result<Vec<Needs>, Rejection>> {
+//!         Box::pin(async { Ok(Vec::new()) })
 //!     }
 //!     fn readiness(&self) -> Readiness {
 //!         Readiness::default()
@@ -64,6 +68,7 @@
 
 mod error;
 mod info;
+mod needs;
 mod pages;
 mod place;
 mod probe;
@@ -148,6 +153,7 @@ where
         match verb {
             Verb::Info => self.info(place, base),
             Verb::Stats => stats::answer(&self.facts, place),
+            Verb::Needs => needs::answer(&self.facts, place),
             Verb::Page(page) => at_once(place::page(&self.pages, place, *page)),
             Verb::Bare => at_once(place::bare(place, base, request.uri().query())),
             Verb::Livez => Step::answer(probe::livez()),

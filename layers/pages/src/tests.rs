@@ -4,7 +4,8 @@ mod sources;
 use crate::{About, PageSource, Pages, PagesLayer, Profile, ServicePages};
 use bytes::Bytes;
 use gateway_contract::{
-    Body, BoxFuture, Facts, Page, Part, Place, Readiness, Refusal, Rejection, Reply, Service, Stats, Target, Verb,
+    Body, BoxFuture, Facts, Needs, Page, Part, Place, Readiness, Refusal, Rejection, Reply, Service, Stats, Target,
+    Verb,
 };
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -54,6 +55,22 @@ impl Facts for Known {
             None => Ok(Stats { invocations, since: 1_795_465_271_500 }),
         };
         Box::pin(async { stats })
+    }
+
+    fn needs(&self, service: Option<&Service>) -> BoxFuture<Result<Vec<Needs>, Rejection>> {
+        let of = |name: &str| Needs {
+            service: name.into(),
+            waiting: 7,
+            desired_workers: 3,
+            reason: "7 tasks wait".into(),
+            ..Needs::default()
+        };
+        let needs = match (self.workers, service) {
+            (None, _) => Err(Rejection::unavailable("the broker cannot be asked", 5)),
+            (_, Some(service)) => Ok(vec![of(&service.name)]),
+            (_, None) => Ok(vec![of("keyname"), of("stub")]),
+        };
+        Box::pin(async { needs })
     }
 
     fn readiness(&self) -> Readiness {

@@ -46,6 +46,9 @@ impl Formats {
         match view {
             View::ProcessStatus => self.task,
             View::Info | View::Stats => self.page,
+            // Scalers do not say what they read.
+            View::Needs if self.error == Format::Html => Format::Html,
+            View::Needs => Format::Json,
             View::Error => self.error,
             View::Submission | View::JsonOnly => Format::Json,
         }
@@ -62,7 +65,7 @@ fn is_looked_at(target: &Target) -> bool {
     match target.verb {
         Verb::Info => !matches!(target.place, Place::Gateway),
         Verb::Stats | Verb::Page(_) | Verb::Bare => true,
-        Verb::Annotate | Verb::Process | Verb::Status | Verb::Cancel => false,
+        Verb::Annotate | Verb::Process | Verb::Status | Verb::Cancel | Verb::Needs => false,
         Verb::Livez | Verb::Readyz | Verb::Metrics | Verb::ErrorPage(_) => false,
         Verb::UploadPath | Verb::Upload | Verb::Download => false,
     }

@@ -1,6 +1,6 @@
 //! Data as pages of ours: templates that are checked when they are compiled, and escape all that they are given.
 
-use crate::asked::Asked;
+use crate::{asked::Asked, needs};
 use askama::Template;
 use gateway_contract::{Base, BoxError, Place, View};
 use http::{HeaderMap, StatusCode, header};
@@ -36,6 +36,11 @@ pub(crate) fn page(
         View::Stats => {
             let whose = asked.service().map_or("this platform", |service| &service.name);
             facts(&serde_json::from_slice(json)?, Some(format!("Statistics of {whose}")), links).render()
+        }
+        View::Needs => {
+            let whose = asked.service().map_or("all services", |service| &service.name);
+            let needs = needs::flat(serde_json::from_slice(json)?);
+            facts(&needs, Some(format!("Workers needed by {whose}")), links).render()
         }
         _ => facts(&serde_json::from_slice(json)?, None, links).render(),
     };
@@ -106,7 +111,7 @@ fn label(key: &str) -> &str {
         "activeWorkers" => "Active workers",
         "invocations" => "Accepted submissions",
         "lastReset" => "Counted since",
-        other => other,
+        other => needs::label(other),
     }
 }
 

@@ -33,6 +33,7 @@
 //! | a task's status ([`View::ProcessStatus`]) | unless XML is preferred | never | preferred to JSON, and HTML not to it |
 //! | about a service or the platform, statistics ([`View::Info`], [`View::Stats`]) | preferred to HTML | else | never |
 //! | a refusal of these, of a page or of a path without its slash | preferred to HTML | else | never |
+//! | how many workers are needed ([`View::Needs`]) | else | preferred to JSON, and XML not to it | never |
 //! | any other refusal, an error page ([`View::Error`]) | else | preferred to JSON, and XML not to it | preferred to both |
 //! | a uuid ([`View::Submission`]), the list of services, probes ([`View::JsonOnly`]) | always | never | never |
 //!
@@ -89,6 +90,7 @@ mod envelope;
 mod format;
 mod html;
 mod log;
+mod needs;
 mod render;
 mod xml;
 

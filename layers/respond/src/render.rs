@@ -23,7 +23,7 @@ pub(crate) fn show<R>(reply: &mut Reply<R>, asked: &Asked) {
         }
     };
     let headers = reply.headers_mut();
-    if matches!(view, View::Info | View::Stats) {
+    if matches!(view, View::Info | View::Stats | View::Needs) {
         // What else is negotiated is not stored anyway.
         headers.append(header::VARY, HeaderValue::from_static("accept"));
     }

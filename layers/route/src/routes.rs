@@ -209,7 +209,7 @@ impl Routes {
     fn at_root(&self, ask: Ask, alone: bool) -> Option<Target> {
         let root = self.root.clone().map(Place::Service);
         let place = match ask.verb {
-            Verb::Info => Place::Gateway,
+            Verb::Info | Verb::Needs => Place::Gateway,
             Verb::Stats | Verb::Page(_) if alone => root.unwrap_or(Place::Platform),
             Verb::Stats | Verb::Page(_) => return None,
             _ => root?,
@@ -245,6 +245,7 @@ impl Ask {
             ("process", document) => return Self::submission(Verb::Process, document),
             ("status", None) => Verb::Status,
             ("cancel", None) => Verb::Cancel,
+            ("needs", None) => Verb::Needs,
             ("service", Some(page)) if !page.is_empty() => canarie(page)?,
             (_, None) => canarie(&first)?,
             _ => return None,

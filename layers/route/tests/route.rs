@@ -64,6 +64,8 @@ async fn a_known_service_is_found_however_the_gateway_stands() {
         ("/stub/service/info", "stub info"),
         ("/stub/stats", "stub stats"),
         ("/stub/service/stats", "stub stats"),
+        ("/stub/needs", "stub needs"),
+        ("/needs", "gateway needs"),
         ("/stub/", "stub home"),
         ("/stub", "stub bare"),
         ("/%C3%A9t%C3%A9/status", "été status"),

@@ -220,3 +220,21 @@ async fn a_request_without_target_crosses_untouched() {
     let reply = asked.await.unwrap().unwrap();
     assert_eq!((reply.status(), text(reply).await), (StatusCode::IM_A_TEAPOT, "tea".into()));
 }
+
+#[tokio::test]
+async fn needs_are_flat_for_one_service_and_by_name_for_all() {
+    let one = json_of(ask(stub(), Verb::Needs).await.unwrap()).await;
+    assert_eq!((&one["service"], &one["desired_workers"]), (&"stub".into(), &3.into()));
+    assert!(one["arrival_rate"].is_null() && one.as_object().unwrap().len() == 14, "{one}");
+    let all = json_of(ask(Place::Gateway, Verb::Needs).await.unwrap()).await;
+    let names: Vec<_> = all["services"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["keyname", "stub"]);
+    assert_eq!(all["services"]["stub"], one);
+}
+
+#[tokio::test]
+async fn needs_that_nobody_can_tell_are_refused() {
+    let facts = Known { workers: None, ..Known::default() };
+    let refused = request(facts, asks(stub(), Verb::Needs)).await.unwrap_err();
+    assert_eq!((refused.status, refused.code), (StatusCode::SERVICE_UNAVAILABLE, 205));
+}

@@ -79,9 +79,18 @@ async fn the_format_follows_the_header() {
 }
 
 #[tokio::test]
+async fn needs_are_json_unless_a_page_is_preferred() {
+    for (accept, format) in
+        [("*/*", "json"), ("application/json", "json"), ("application/xml", "json"), (BROWSER, "html")]
+    {
+        assert_eq!(shown(Some(accept), stub(), Verb::Needs, Ok(View::Needs)).await, format, "{accept}");
+    }
+}
+
+#[tokio::test]
 async fn what_may_be_stored_says_that_it_was_negotiated() {
     for (view, varies) in
-        [(View::Info, true), (View::Stats, true), (View::JsonOnly, false), (View::ProcessStatus, false)]
+        [(View::Info, true), (View::Needs, true), (View::JsonOnly, false), (View::ProcessStatus, false)]
     {
         for accept in ["*/*", "application/json"] {
             let inner = service_fn(move |_: Request<()>| async move { Ok::<Reply<App>, Rejection>(data("{}", view)) });
