@@ -6,6 +6,7 @@ use crate::{
     files::Shelf,
     keeper::{Desk, Installation, Keeper, Sender},
     locate::{self, Documents},
+    needs::Assessor,
     plan::Plan,
     setup::{self, StartError},
     stack::{GatewayLayer, Materials, Nothing, Stack},
@@ -124,6 +125,8 @@ impl Gateway {
         }
 
         let draining = CancellationToken::new();
+        let assessor = Arc::new(Assessor::new(plan.clone(), store.clone(), broker.clone()));
+        tokio::spawn(assessor.clone().tend(shutdown.clone()));
         let desk = Arc::new(Desk {
             store,
             broker: broker.clone(),
@@ -132,6 +135,7 @@ impl Gateway {
             view,
             plan: plan.clone(),
             recorder: recorder.clone(),
+            assessor,
             failed: failed.clone(),
             keys: ArcSwapOption::new(keys.clone().map(Arc::new)),
             draining: draining.clone(),

@@ -6,12 +6,13 @@ use crate::{
     broker::Broker,
     engine::{Cache, Mailbox, Stopped, View, now},
     keys::Published,
+    needs::Assessor,
     plan::Plan,
     store::{Store, StoreError},
 };
 use arc_swap::{ArcSwap, ArcSwapOption};
 use gateway_contract::{
-    BoxFuture, Facts, Part, Readiness, Rejection, Service, Side, Snapshot, Stats, Submission, Tasks, code,
+    BoxFuture, Facts, Needs, Part, Readiness, Rejection, Service, Side, Snapshot, Stats, Submission, Tasks, code,
 };
 use gateway_life::{Accept, Answer, IdempotencyKey, Task};
 use gateway_metrics::Recorder;
@@ -37,6 +38,7 @@ pub(crate) struct Desk {
     pub(crate) view: Arc<View>,
     pub(crate) plan: Arc<ArcSwap<Plan>>,
     pub(crate) recorder: Recorder,
+    pub(crate) assessor: Arc<Assessor>,
     pub(crate) failed: watch::Receiver<Option<Arc<str>>>,
     /// The public keys of tokens, if they are fetched.
     pub(crate) keys: ArcSwapOption<Published>,
@@ -195,6 +197,11 @@ impl Facts for Installation {
         Box::pin(async move { Ok(answer.await?) })
     }
 
+    fn needs(&self, service: Option<&Service>) -> BoxFuture<Result<Vec<Needs>, Rejection>> {
+        let (desk, service) = (self.0.clone(), service.map(|service| service.name.clone()));
+        Box::pin(async move { Ok(desk.assessor.of(service.as_deref()).await?) })
+    }
+
     fn readiness(&self) -> Readiness {
         let failed = self.0.failed.borrow().clone();
         let fault = match failed {
@@ -213,6 +220,7 @@ impl Facts for Installation {
     fn metrics(&self) -> String {
         let mut text = String::new();
         self.0.recorder.render(&mut text);
+        self.0.assessor.render(&mut text);
         text
     }
 }

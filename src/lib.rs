@@ -12,6 +12,7 @@ pub mod store;
 
 mod gateway;
 mod keys;
+mod needs;
 
 pub use gateway::{Gateway, Options};
 pub use gateway_config as config;

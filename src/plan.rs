@@ -1,7 +1,7 @@
 //! The configuration as the running gateway uses it: services by name, each with what its tasks need.
 
 use gateway_celery::{Call, Protocol};
-use gateway_config::{Config, ResultBackend, Service};
+use gateway_config::{Config, ResultBackend, Scaling, Service};
 use gateway_contract::Service as LayerService;
 use gateway_life::Millis;
 use gateway_worker::Program;
@@ -26,6 +26,11 @@ impl ServicePlan {
         self.name.clone()
     }
 
+    /// How many tasks a worker of its runs at once.
+    pub fn worker_slots(&self) -> u32 {
+        self.config.worker.as_ref().map_or(self.config.scaling.worker_slots, |worker| worker.concurrency).max(1).into()
+    }
+
     /// The task's name without the application's.
     pub fn task_name(&self) -> &str {
         &self.config.task
@@ -46,6 +51,8 @@ pub struct Plan {
     reply_to: String,
     /// Celery's message protocol.
     pub protocol: Protocol,
+    /// How many workers are wanted, over all services.
+    pub scaling: Scaling,
 }
 
 impl Plan {
@@ -81,7 +88,16 @@ impl Plan {
             ResultBackend::Amqp | ResultBackend::Redis(_) => installation.to_string(),
         };
         let protocol = if config.broker.task_protocol == 1 { Protocol::One } else { Protocol::Two };
-        Self { services, by_name, app: config.broker.app.clone(), origin: origin(), reply_queue, reply_to, protocol }
+        Self {
+            services,
+            by_name,
+            app: config.broker.app.clone(),
+            origin: origin(),
+            reply_queue,
+            reply_to,
+            protocol,
+            scaling: config.scaling.clone(),
+        }
     }
 
     /// The service of that name.

@@ -7,7 +7,7 @@ mod kept;
 mod revoke;
 mod send;
 
-use super::Broker;
+use super::{Broker, Queued};
 use crate::{
     engine::{Cache, Mailbox, now},
     plan::Plan,
@@ -225,6 +225,19 @@ impl Broker for Amqp {
     fn workers(&self, service: &str) -> BoxFuture<Option<u32>> {
         let state = self.queue_state(service);
         Box::pin(async move { state.await.ok().map(|state| state.consumers) })
+    }
+
+    fn queued(&self, service: &str) -> BoxFuture<Option<Queued>> {
+        let state = self.queue_state(service);
+        let slots = self.shared.plan.load().service(service).map_or(1, |service| service.worker_slots());
+        Box::pin(async move {
+            let queued = |messages: u32, workers| Queued { messages: messages.into(), workers, slots, others: true };
+            match state.await {
+                Ok(state) => Some(queued(state.messages, state.consumers)),
+                Err(ControlError::NoSuchQueue) => Some(queued(0, 0)),
+                Err(_) => None,
+            }
+        })
     }
 
     fn may_wait(&self, task: &Task) -> BoxFuture<bool> {

@@ -3,7 +3,7 @@
 //! A task is claimed (written: one attempt more, not due), run, and leaves the outbox with its end. A process that is
 //! killed leaves claimed tasks behind; the next one finds them at start and runs or fails them as `on_lost` says.
 
-use super::{Broker, Receipt};
+use super::{Broker, Queued, Receipt};
 use crate::{
     engine::{Mailbox, Stopped, now},
     plan::{Plan, ServicePlan},
@@ -151,6 +151,11 @@ impl Broker for Embedded {
         if let Some(running) = self.shared.running().get(&id) {
             running.cancel();
         }
+    }
+
+    fn queued(&self, service: &str) -> BoxFuture<Option<Queued>> {
+        let workers = self.workers(service);
+        Box::pin(async move { workers.await.map(|workers| Queued { messages: 0, workers, slots: 1, others: false }) })
     }
 
     fn workers(&self, service: &str) -> BoxFuture<Option<u32>> {

@@ -39,6 +39,8 @@ pub trait Broker: Send + Sync + 'static {
     fn ended(&self, _: &Task) {}
     /// How many workers serve it; `None` when nobody can be asked.
     fn workers(&self, service: &str) -> BoxFuture<Option<u32>>;
+    /// What waits there and who works; `None` when nobody can be asked.
+    fn queued(&self, service: &str) -> BoxFuture<Option<Queued>>;
     /// May a task that was never started still wait its turn? `false` if there is no queue that it could wait in; also
     /// `true` when nobody can be asked.
     fn may_wait(&self, task: &Task) -> BoxFuture<bool>;
@@ -46,6 +48,19 @@ pub trait Broker: Send + Sync + 'static {
     fn parts(&self) -> Vec<Part>;
     /// Stops taking and running tasks; what runs is handed back to the store.
     fn close(&self) -> BoxFuture<()>;
+}
+
+/// What a broker knows of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queued {
+    /// Messages that wait, those in the store's outbox not included.
+    pub messages: u64,
+    /// Workers.
+    pub workers: u32,
+    /// Tasks that each of them runs at once.
+    pub slots: u32,
+    /// Others start workers: those that were asked for may be on their way.
+    pub others: bool,
 }
 
 /// How long a result waits before it is told again because the store could not take it.

@@ -50,8 +50,8 @@ pub use load::{Loaded, PLACES, environment, load, parse};
 pub use secret::Secret;
 pub use sections::{
     About, Algorithm, Annotations, Argument, Auth, Broker, Config, Documents, Files, LogFormat, Mode, OnLost,
-    PageSource, Pages, Pattern, Platform, PublicVerb, QueueType, Scaling, Server, Service, ServiceScaling, Signal,
-    Store, Telemetry, Worker,
+    PageSource, Pages, Pattern, Platform, PublicVerb, QueueType, Scaling, ScalingPolicy, Server, Service,
+    ServiceScaling, Signal, Store, Telemetry, Worker,
 };
 pub use units::{LONGEST, Size, UnitError, parse_duration};
 pub use urls::{BrokerUrl, HttpUrl, ResultBackend, SecretUrl, StoreUrl};

@@ -2,15 +2,13 @@
 //!
 //! **This list only shrinks**: whoever implements an entry deletes its lines, and the rest of the crate stays as it is.
 
-use crate::{Config, Scaling, Service, ServiceScaling, schema::join};
+use crate::Config;
 
 /// What happens to a configuration that asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// A fault: without it the gateway would do something else than was asked.
     Refused,
-    /// A warning: the setting has no effect.
-    Ignored,
 }
 
 /// One thing that is not done yet.
@@ -35,24 +33,9 @@ pub(crate) const NOT_YET: &[NotYet] = &[
         answer: Answer::Refused,
         asked: |config| when(config.services.contains_key("simple_workflow"), "services.simple_workflow"),
     },
-    NotYet {
-        what: "the need for workers is not computed in this version: the setting has no effect",
-        answer: Answer::Ignored,
-        asked: |config| {
-            let mut keys = when(config.scaling != Scaling::default(), "scaling");
-            keys.extend(services(config, "scaling", |service| service.scaling != ServiceScaling::default()));
-            keys
-        },
-    },
 ];
 
 /// `key`, if it asks.
 fn when(asks: bool, key: &str) -> Vec<String> {
     if asks { vec![key.to_owned()] } else { Vec::new() }
-}
-
-/// The paths of `key` in the services that ask.
-fn services(config: &Config, key: &str, asks: fn(&Service) -> bool) -> Vec<String> {
-    let asking = config.services.iter().filter(|(_, service)| asks(service));
-    asking.map(|(name, _)| join(&join("services", name), key)).collect()
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use gateway_contract::{BoxFuture, Stats};
 use gateway_life::{CommitFault, Fact, Millis, Task, Waiting, Write, Written};
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -79,8 +80,55 @@ pub type Cancelled = (Uuid, Arc<str>);
 /// A task of which a worker may still report, and when its end was presumed, if it was.
 pub type Unsettled = (Uuid, Option<Millis>);
 
-/// A service, and when the first of its messages is due.
+/// A service, and when the first of its messages is due (or when a task of its was accepted).
 pub type Due = (Arc<str>, Millis);
+
+/// What is counted of one service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Accepted tasks, ever.
+    pub accepted: u64,
+    /// Messages in the outbox that are due.
+    pub due: u64,
+    /// Since when the first of them is.
+    pub due_since: Option<Millis>,
+    /// Open tasks, among the oldest [`OPEN`] of all services.
+    pub open: u64,
+    /// Those of them that a worker was seen to run.
+    pub running: u64,
+    /// When the oldest of them that was never started was accepted.
+    pub oldest: Option<Millis>,
+}
+
+/// A task that a worker ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Took {
+    /// Its service.
+    pub service: Arc<str>,
+    /// When it ended.
+    pub ended: Millis,
+    /// How long after it was seen to start.
+    pub took: Millis,
+}
+
+/// So many open tasks are looked at, the oldest first: those that run are among them.
+pub const OPEN: usize = 20_000;
+/// So many of the latest tasks are looked at, ended or accepted.
+pub const LATEST: usize = 20_000;
+
+/// The least id that a task accepted then may have: ids are UUIDv7, which begin with their time.
+fn first_id(at: Millis) -> Uuid {
+    Uuid::from_u128(u128::from(at.max(0) as u64 & 0xffff_ffff_ffff) << 80)
+}
+
+/// What is asked for to know how many workers are needed.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// By service.
+    pub counts: BTreeMap<Arc<str>, Counts>,
+    /// Tasks that workers ended after a certain time, the latest [`LATEST`] at most, the latest first.
+    pub ended: Vec<Took>,
+}
 
 /// How long a lease is, and how it is kept.
 #[derive(Debug, Clone, Copy)]
@@ -192,6 +240,10 @@ pub trait Store: Send + Sync + 'static {
     fn sweep(&self, now: Millis, keep: Keep, after: Uuid, limit: usize) -> BoxFuture<Result<Swept, StoreError>>;
     /// Accepted tasks of a service, or of all.
     fn stats(&self, service: Option<&str>) -> BoxFuture<Result<Stats, StoreError>>;
+    /// What the need for workers is concluded from: counts as they are at `now`, and what ended after `since`.
+    fn tally(&self, now: Millis, since: Millis) -> BoxFuture<Result<Tally, StoreError>>;
+    /// The tasks accepted after `since`, at most the latest [`LATEST`], the latest first: service and time.
+    fn arrivals(&self, since: Millis) -> BoxFuture<Result<Vec<Due>, StoreError>>;
     /// The id of this installation, made with the store.
     fn installation(&self) -> Uuid;
     /// Why it cannot be used at the moment. Default: it can.

@@ -20,7 +20,7 @@ pub use broker::Broker;
 pub use documents::{Annotations, Documents};
 pub use files::Files;
 pub use pages::{PageSource, Pages};
-pub use scaling::{Scaling, ServiceScaling};
+pub use scaling::{Scaling, ScalingPolicy, ServiceScaling};
 pub use server::Server;
 pub use service::{Argument, QueueType, Service, Signal};
 pub use store::Store;

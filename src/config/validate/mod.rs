@@ -51,7 +51,6 @@ pub(crate) fn judge(
         for key in (missing.asked)(config) {
             match missing.answer {
                 Answer::Refused => check.fault(&key, missing.what),
-                Answer::Ignored => check.warn(&key, missing.what),
             }
         }
     }

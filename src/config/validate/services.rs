@@ -219,4 +219,18 @@ fn scaling(at: &str, service: &Service, check: &mut Check<'_>) {
         check.fault(&join(at, "max_workers"), "0: expected at least 1");
     }
     positive(&join(at, "target_wait"), scaling.target_wait, check);
+    if scaling.worker_slots == 0 {
+        check.fault(&join(at, "worker_slots"), "0: expected at least 1");
+    }
+    let commands = [("spawn", &scaling.spawn), ("stop", &scaling.stop), ("list", &scaling.list)];
+    let given = commands.iter().filter(|(_, command)| !command.is_empty()).count();
+    for (key, command) in commands {
+        let key = join(at, key);
+        if command.is_empty() && given > 0 {
+            check.fault(&key, "not set: spawn, stop and list belong together");
+        }
+        if command.first().is_some_and(String::is_empty) || command.iter().any(|argument| argument.contains('\0')) {
+            check.fault(&key, "expected a program and its arguments, without NUL characters");
+        }
+    }
 }

@@ -9,12 +9,13 @@ mod link;
 mod read;
 mod row;
 mod schema;
+mod tally;
 mod text;
 mod tls;
 mod transaction;
 mod write;
 
-use super::{Cancelled, Due, Keep, Lease, LeaseTimes, Orphan, Sharing, Store, StoreError, Swept, Unsettled};
+use super::{Cancelled, Due, Keep, Lease, LeaseTimes, Orphan, Sharing, Store, StoreError, Swept, Tally, Unsettled};
 use bytes::Bytes;
 use commit::Writer;
 use gateway_contract::{BoxFuture, Stats};
@@ -220,6 +221,14 @@ impl Store for Postgres {
             let service = service.clone();
             async move { read::stats(&session, service).await }
         })
+    }
+
+    fn tally(&self, now: Millis, since: Millis) -> BoxFuture<Result<Tally, StoreError>> {
+        self.read(move |session| async move { tally::tally(&session, now, since).await })
+    }
+
+    fn arrivals(&self, since: Millis) -> BoxFuture<Result<Vec<Due>, StoreError>> {
+        self.read(move |session| async move { tally::arrivals(&session, since).await })
     }
 
     fn installation(&self) -> Uuid {

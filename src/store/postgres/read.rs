@@ -40,6 +40,16 @@ statements! {
         due: "SELECT service, min(due) FROM service_gateway.outbox WHERE due IS NOT NULL GROUP BY service",
         stats: "SELECT (SELECT created FROM service_gateway.installation), \
             (SELECT coalesce(sum(count), 0)::bigint FROM service_gateway.accepted WHERE $1::text IS NULL OR service = $1)",
+        tally_accepted: "SELECT service, sum(count)::bigint FROM service_gateway.accepted GROUP BY service",
+        tally_due: "SELECT service, count(*), min(due) FROM service_gateway.outbox \
+            WHERE due IS NOT NULL AND due <= $1 GROUP BY service",
+        tally_open: "SELECT service, count(*), count(running), min(submitted) FILTER (WHERE started IS NULL) FROM \
+            (SELECT service, running, started, submitted FROM service_gateway.task WHERE ended IS NULL \
+            ORDER BY id LIMIT $1) oldest GROUP BY service",
+        tally_ended: "SELECT service, ended, ended - started FROM service_gateway.task \
+            WHERE ended > $1 AND started < ended AND NOT presumed AND state IN ('SUCCESS', 'FAILURE') \
+            ORDER BY ended DESC LIMIT $2",
+        tally_arrivals: "SELECT service, submitted FROM service_gateway.task WHERE id >= $1 ORDER BY id DESC LIMIT $2",
         forget: "SELECT id FROM service_gateway.task WHERE ended < $1 AND state <> 'EXPIRED' ORDER BY ended LIMIT $2",
         late: "SELECT id FROM service_gateway.task WHERE deadline <= $1 ORDER BY deadline LIMIT $2",
         silent: concat!("SELECT ", columns!(), " FROM service_gateway.task \

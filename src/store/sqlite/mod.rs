@@ -6,9 +6,10 @@
 mod read;
 mod row;
 mod schema;
+mod tally;
 mod write;
 
-use super::{Cancelled, Due, Keep, Orphan, Store, StoreError, Swept, Unsettled};
+use super::{Cancelled, Due, Keep, Orphan, Store, StoreError, Swept, Tally, Unsettled};
 use bytes::Bytes;
 use gateway_contract::{BoxFuture, Stats};
 use gateway_life::{CommitFault, Millis, Task, Waiting, Write, Written};
@@ -150,6 +151,14 @@ impl Store for Sqlite {
     fn stats(&self, service: Option<&str>) -> BoxFuture<Result<Stats, StoreError>> {
         let service = service.map(str::to_owned);
         self.read(move |connection| read::stats(connection, service.as_deref()))
+    }
+
+    fn tally(&self, now: Millis, since: Millis) -> BoxFuture<Result<Tally, StoreError>> {
+        self.read(move |connection| tally::tally(connection, now, since))
+    }
+
+    fn arrivals(&self, since: Millis) -> BoxFuture<Result<Vec<Due>, StoreError>> {
+        self.read(move |connection| tally::arrivals(connection, since))
     }
 
     fn installation(&self) -> Uuid {

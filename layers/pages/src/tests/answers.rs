@@ -235,6 +235,6 @@ async fn needs_are_flat_for_one_service_and_by_name_for_all() {
 #[tokio::test]
 async fn needs_that_nobody_can_tell_are_refused() {
     let facts = Known { workers: None, ..Known::default() };
-    let refused = request(facts, asks(stub(), Verb::Needs)).await.unwrap_err();
+    let refused = request(facts, asks(stub(), Verb::Needs)).await.map(drop).unwrap_err();
     assert_eq!((refused.status, refused.code), (StatusCode::SERVICE_UNAVAILABLE, 205));
 }

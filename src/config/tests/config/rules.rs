@@ -184,8 +184,6 @@ fn files_and_telemetry_and_scaling() {
 
 #[test]
 fn what_has_no_effect_yet_is_said() {
-    assert!(warnings("scaling.interval = \"1m\"").contains("scaling: the need for workers"));
-    assert!(warnings("services.a.scaling.max_workers = 3").contains("services.a.scaling: the need for workers"));
     assert!(faults("[services.simple_workflow]").contains("services.simple_workflow: the workflow service is not"));
 }
 
@@ -299,6 +297,11 @@ fn services() {
         ("services.a.errors = { \"m.Bad\" = 100 }", "services.a.errors.\"m.Bad\": expected an exception's class name"),
         ("services.a.about.release_time = \"2026\"", "services.a.about.release_time: \"2026\": expected a time"),
         ("services.a.pages.home = \"text,99\"", "services.a.pages.home: \"text,99\": expected"),
+        ("services.a.scaling.worker_slots = 0", "services.a.scaling.worker_slots: 0: expected"),
+        (
+            "services.a.scaling.spawn = [\"x\"]",
+            "services.a.scaling.stop: not set: spawn, stop and list belong together",
+        ),
         ("services.a.scaling.spawn_ratio = 0", "services.a.scaling.spawn_ratio: 0: expected"),
         ("services.a.scaling.spawn_ratio = inf", "services.a.scaling.spawn_ratio: expected a number"),
         ("services.a.scaling.max_workers = 0", "services.a.scaling.max_workers: 0: expected"),
