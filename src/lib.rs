@@ -13,6 +13,7 @@ pub mod store;
 mod gateway;
 mod keys;
 mod needs;
+mod scale;
 
 pub use gateway::{Gateway, Options};
 pub use gateway_config as config;

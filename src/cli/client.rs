@@ -1,10 +1,12 @@
-//! `service-gateway submit|status|cancel|services`: a client for people, and with `--json` for scripts.
+//! `service-gateway submit|status|cancel|services|needs`: a client for people, and with `--json` for scripts.
 
 mod follow;
 mod http;
+mod needs;
 
 pub(super) use follow::{follow, pretty};
 pub(super) use http::Http;
+pub(super) use needs::Needs;
 
 use super::{exit, failed, print};
 use serde_json::Value;

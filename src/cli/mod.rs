@@ -10,7 +10,9 @@ mod demo;
 mod import;
 mod logs;
 mod man;
+mod scale;
 mod serve;
+mod simulate;
 mod token;
 mod worker;
 
@@ -49,6 +51,12 @@ enum Command {
     Cancel(client::Cancel),
     /// List the services of a gateway
     Services(client::Services),
+    /// Say how many workers are needed, and why; or plan for a load
+    Needs(client::Needs),
+    /// Start and stop workers as they are needed
+    Scale(scale::Scale),
+    /// Try the scaling policies against made or recorded load
+    Simulate(simulate::Simulate),
     /// Turn the original's Python configuration into gateway.toml
     Import(import::Import),
     /// Print completions of this command line for a shell
@@ -90,6 +98,9 @@ pub fn run() -> ExitCode {
         Command::Status(status) => status.run(),
         Command::Cancel(cancel) => cancel.run(),
         Command::Services(services) => services.run(),
+        Command::Needs(needs) => needs.run(),
+        Command::Scale(scale) => scale.run(),
+        Command::Simulate(simulate) => simulate.run(),
         Command::Import(import) => import.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),

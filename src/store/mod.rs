@@ -18,7 +18,7 @@ use std::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
-pub use postgres::Postgres;
+pub use postgres::{Leader, Postgres};
 pub use sqlite::Sqlite;
 
 /// What a read or the opening of a store fails with. Never holds a password.

@@ -4,6 +4,7 @@
 //! wait has a deadline, and they live on a thread of their own. What is read by many at once is read by one statement.
 
 mod commit;
+mod leader;
 mod lease;
 mod link;
 mod read;
@@ -37,6 +38,8 @@ use uuid::Uuid;
 const START: Duration = Duration::from_secs(30);
 /// Loads that may wait; beyond, they are refused as timed out.
 const LOADS: usize = 4096;
+
+pub use leader::Leader;
 
 /// A store in a PostgreSQL database. Dropped, its connections are closed.
 pub struct Postgres(Arc<Inner>);
