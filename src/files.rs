@@ -6,8 +6,11 @@
 //! that several gateways may share a directory. It is made when the first file comes.
 
 mod index;
+mod kept;
 mod read;
 mod write;
+
+pub(crate) use kept::ProgramFiles;
 
 use bytes::BytesMut;
 use futures_util::StreamExt;

@@ -104,6 +104,7 @@ impl Gateway {
                 store: store.clone(),
                 cache: cache.clone(),
                 mailbox: mailbox.clone(),
+                shelf: shelf.clone(),
             };
             let parts = |broker| engine::Parts {
                 store: store.clone(),

@@ -4,7 +4,7 @@ use gateway_celery::{Call, Protocol};
 use gateway_config::{Config, ResultBackend, Scaling, Service};
 use gateway_contract::Service as LayerService;
 use gateway_life::Millis;
-use gateway_worker::Program;
+use gateway_worker::{ProcessLimits, Program};
 use std::{collections::HashMap, sync::Arc};
 use uuid::Uuid;
 
@@ -126,6 +126,12 @@ pub(crate) fn program(worker: &gateway_config::Worker) -> Program {
     Program {
         progress: worker.progress.as_ref().map(|pattern| pattern.regex().clone()),
         timeout: worker.timeout,
+        max_document: worker.max_document.bytes(),
+        limits: ProcessLimits {
+            memory: worker.memory.map(gateway_config::Size::bytes),
+            cpu_time: worker.cpu_time,
+            open_files: worker.open_files.map(u64::from),
+        },
         ..Program::new(worker.command.clone())
     }
 }

@@ -3,6 +3,8 @@
 //! A task is claimed (written: one attempt more, not due), run, and leaves the outbox with its end. A process that is
 //! killed leaves claimed tasks behind; the next one finds them at start and runs or fails them as `on_lost` says.
 
+mod healths;
+
 use super::{Broker, Queued, Receipt};
 use crate::{
     engine::{Mailbox, Stopped, now},
@@ -14,6 +16,7 @@ use gateway_config::OnLost;
 use gateway_contract::{BoxFuture, Part};
 use gateway_life::{Answer, Fact, Millis, Publish, Raised, Report, Run, Source, State, Task};
 use gateway_worker::{Ending, Event, Job, Program, Runner, RunnerFault, RunnerSettings, recover};
+use healths::Healths;
 use serde_json::Value;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -82,6 +85,7 @@ struct Shared {
     runs: PathBuf,
     /// What runs, and how to stop it.
     running: Mutex<HashMap<Uuid, CancellationToken>>,
+    healths: Healths,
     closing: CancellationToken,
     tracker: TaskTracker,
 }
@@ -98,8 +102,8 @@ impl Embedded {
         runner.shutdown = closing.clone();
         let runs = runner.directory.clone();
         let runner = Runner::new(runner)?;
-        let running = Mutex::default();
-        let shared = Shared { mailbox, plan, store, runner, runs, running, closing, tracker: TaskTracker::new() };
+        let (running, healths, tracker) = (Mutex::default(), Healths::default(), TaskTracker::new());
+        let shared = Shared { mailbox, plan, store, runner, runs, running, healths, closing, tracker };
         let with_workers = |service: &&Arc<ServicePlan>| service.config.worker.is_some();
         let services = shared.plan.load();
         let alarms = services.services().iter().filter(with_workers).map(|service| (service.name(), Arc::default()));
@@ -175,7 +179,8 @@ impl Broker for Embedded {
     }
 
     fn parts(&self) -> Vec<Part> {
-        vec![Part { name: "broker", fault: None, essential: true }]
+        let broker = Part { name: "broker", fault: None, essential: true };
+        std::iter::once(broker).chain(self.shared.healths.part()).collect()
     }
 
     fn close(&self) -> BoxFuture<()> {
@@ -241,7 +246,9 @@ async fn slots(shared: Arc<Shared>, service: Arc<ServicePlan>, alarm: Arc<Alarm>
             if !look {
                 alarm.due().await;
             }
-            free.clone().acquire_owned().await
+            let permit = free.clone().acquire_owned().await;
+            shared.healths.until_well(&name).await;
+            permit
         };
         let permit = tokio::select! {
             () = shared.closing.cancelled() => return,
@@ -256,9 +263,13 @@ async fn slots(shared: Arc<Shared>, service: Arc<ServicePlan>, alarm: Arc<Alarm>
             }
             Ok(Answer::NothingDue) => {
                 look = false;
+                shared.healths.untold(&name);
                 shared.rearm(&name, &alarm).await;
             }
-            Ok(_) => tokio::time::sleep(TELL_AGAIN).await,
+            Ok(_) => {
+                shared.healths.untold(&name);
+                tokio::time::sleep(TELL_AGAIN).await;
+            }
             Err(Stopped) => return,
         }
     }
@@ -293,7 +304,13 @@ async fn work(
     };
     let (ending, ()) = tokio::join!(run, tell);
     shared.running().remove(&id);
-    let end = end_of(&service, &task, ending);
+    let back = shared.healths.heard(&service.name(), &ending);
+    let end = match ending {
+        Ending::Unstarted { message } if back => {
+            Fact::Requeued { due: now(), why: Raised::new(Ending::SUBPROCESS, message) }
+        }
+        ending => end_of(&service, &task, ending),
+    };
     let status = match &end {
         Fact::Heard(report) => Some(report.state.name().to_owned()),
         _ => None, // it is run again
@@ -320,7 +337,7 @@ async fn run(
     let Some(argument) = argument(body) else {
         return Ending::Failure { class: "ValueError".into(), message: "the stored message cannot be read".into() };
     };
-    let job = Job::new(task.id, &*service.layer.name, task.attempts, argument);
+    let job = Job::new(task.id, &*service.layer.name, task.attempts, argument).versioned(&*service.config.version);
     shared.runner.run(job, &program, events, cancel).await
 }
 

@@ -9,6 +9,7 @@ pub mod embedded;
 
 use crate::{
     engine::{Cache, Mailbox},
+    files::{ProgramFiles, Shelf},
     plan::Plan,
     setup::StartError,
     store::{Store, StoreError},
@@ -147,17 +148,20 @@ pub struct StartBroker {
     pub cache: Arc<Cache>,
     /// The engine.
     pub mailbox: Mailbox,
+    /// Temporary files.
+    pub shelf: Shelf,
 }
 
 /// Makes the broker that `broker.url` names, on the current runtime. It is idle until [`Broker::begin`].
 pub fn start(start: StartBroker) -> Result<Arc<dyn Broker>, StartError> {
-    let StartBroker { config, plan, policy, guard, store, cache, mailbox } = start;
+    let StartBroker { config, plan, policy, guard, store, cache, mailbox, shelf } = start;
     match &config.broker.url {
         BrokerUrl::Embedded => {
             let runs = runs(&config.store.url, &*store);
             let workers = |error: &dyn std::fmt::Display| StartError::Workers(error.to_string());
             let client = Client::new(policy, Limits::default()).map_err(|error| workers(&error))?;
-            let settings = RunnerSettings::new(runs, guard, client);
+            let mut settings = RunnerSettings::new(runs, guard, client);
+            settings.files = Some(Arc::new(ProgramFiles::new(&config, shelf)));
             Ok(Arc::new(Embedded::new(plan, store, mailbox, settings).map_err(|error| workers(&error))?))
         }
         BrokerUrl::Amqp(url) => Ok(Arc::new(Amqp::new(&config, url.expose(), plan, store, cache, mailbox)?)),

@@ -5,12 +5,15 @@ use crate::{broker::amqp, locate, plan};
 use gateway_amqp::Address;
 use gateway_config::{BrokerUrl, Config};
 use gateway_outside::{Client, Limits};
-use gateway_worker::{GuardCommand, OnLost, RunnerSettings, Service, Stop, Work, WorkerOptions};
+use gateway_worker::{
+    GatewayFiles, GuardCommand, KeepFiles, OnLost, RunnerSettings, Service, Stop, Work, WorkerOptions,
+};
 use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -59,7 +62,9 @@ impl Worker {
         let runs = runs().map_err(failed)?;
         let policy = locate::policy(config).map_err(failed)?;
         let client = Client::new(policy, Limits::default()).map_err(failed)?;
-        let runner = RunnerSettings::new(runs, GuardCommand::this_binary(), client);
+        let files = files(config, &client);
+        let mut runner = RunnerSettings::new(runs, GuardCommand::this_binary(), client);
+        runner.files = files;
         let mut options = WorkerOptions::new(address, services, runner);
         options.name = self.name.unwrap_or(options.name);
         options.grace = config.server.shutdown_grace;
@@ -129,6 +134,14 @@ fn service(config: &Config, name: &str) -> Result<Service, String> {
         },
         ..Service::new(name, Work::Program(plan::program(worker)))
     })
+}
+
+/// The gateway's temporary files, if the configuration says where it is.
+fn files(config: &Config, client: &Client) -> Option<Arc<dyn KeepFiles>> {
+    let url = config.server.public_url.as_ref()?;
+    let key = &config.auth.shared_key;
+    let key = (!key.is_empty()).then(|| key.expose().to_owned());
+    Some(Arc::new(GatewayFiles::new(client.clone(), url.as_str(), key)))
 }
 
 /// Where the runs of this user's workers are: one place for all of them, so that each cleans up after those that died.

@@ -1,12 +1,15 @@
 //! Short exchanges: JSON asked for, JSON handed in, a file handed in.
 
 use crate::{Client, client::fetchable, policy::Fault, redact};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use reqwest::{
     Body, RequestBuilder, Response,
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
 };
-use std::path::Path;
+use std::{
+    hash::{BuildHasher, RandomState},
+    path::Path,
+};
 use thiserror::Error;
 use tokio::{
     fs::File,
@@ -90,17 +93,42 @@ impl Client {
     /// [`ExchangeFault`].
     pub async fn put_file(&self, url: &str, file: &Path) -> Result<Reply, ExchangeFault> {
         let (url, shown) = self.admitted(url)?;
-        let file = File::open(file).await?;
-        let size = file.metadata().await?.len();
-        // No more than was announced, should it still grow.
-        let reader = BufReader::with_capacity(CHUNK, file.take(size));
-        let chunks = futures_util::stream::try_unfold(reader, async |mut reader| {
-            let mut chunk = Vec::with_capacity(CHUNK);
-            let read = (&mut reader).take(CHUNK as u64).read_to_end(&mut chunk).await?;
-            Ok::<_, std::io::Error>((read > 0).then_some((chunk, reader)))
-        });
+        let (size, chunks) = chunks(file).await?;
         let request = self.strict.put(url).header(CONTENT_TYPE, "application/octet-stream");
         self.exchange(request.header(CONTENT_LENGTH, size).body(Body::wrap_stream(chunks)), &shown, None).await
+    }
+
+    /// Hands in a file as it is at this moment, as the only field of a form (`POST`, `multipart/form-data`), under a
+    /// `name` of letters, digits and dots; with one further header. Of the answer at most `limit` bytes are taken.
+    ///
+    /// # Errors
+    /// [`ExchangeFault`].
+    pub async fn post_file(
+        &self,
+        url: &str,
+        file: &Path,
+        name: &str,
+        header: Option<(&str, &str)>,
+        limit: usize,
+    ) -> Result<Reply, ExchangeFault> {
+        let (url, shown) = self.admitted(url)?;
+        let (size, chunks) = chunks(file).await?;
+        // Nobody can put it into a file beforehand.
+        let boundary = format!("{:016x}{:016x}", random(), random());
+        let head = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n"
+        );
+        let tail = format!("\r\n--{boundary}--\r\n");
+        let length = size + (head.len() + tail.len()) as u64;
+        let one = |text: String| futures_util::stream::once(async move { Ok(text.into_bytes()) });
+        let body = Body::wrap_stream(one(head).chain(chunks).chain(one(tail)));
+        let mut request = self.strict.post(url).header(CONTENT_LENGTH, length).body(body);
+        request = request.header(CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"));
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        self.exchange(request, &shown, Some(limit)).await
     }
 
     fn admitted(&self, url: &str) -> Result<(Url, String), ExchangeFault> {
@@ -126,6 +154,24 @@ impl Client {
         };
         Ok(Reply { status, body })
     }
+}
+
+/// A file's size, and its bytes: no more than that, should it still grow.
+async fn chunks(file: &Path) -> std::io::Result<(u64, impl Stream<Item = std::io::Result<Vec<u8>>> + Send + 'static)> {
+    let file = File::open(file).await?;
+    let size = file.metadata().await?.len();
+    let reader = BufReader::with_capacity(CHUNK, file.take(size));
+    let chunks = futures_util::stream::try_unfold(reader, async |mut reader| {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        let read = (&mut reader).take(CHUNK as u64).read_to_end(&mut chunk).await?;
+        Ok::<_, std::io::Error>((read > 0).then_some((chunk, reader)))
+    });
+    Ok((size, chunks))
+}
+
+/// The standard library's hash keys are random, and another for each.
+fn random() -> u64 {
+    RandomState::new().hash_one(0)
 }
 
 async fn read(answer: Response, shown: &str, limit: usize) -> Result<Vec<u8>, ExchangeFault> {

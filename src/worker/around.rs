@@ -5,11 +5,13 @@
 
 mod annotations;
 mod callback;
+mod temporary;
 mod upload;
 
 pub(crate) use callback::call_back;
+pub use temporary::{GatewayFiles, KeepFiles};
 
-use crate::{Ending, Event};
+use crate::{Ending, Event, Job};
 use annotations::Annotations;
 use gateway_outside::{Client, ExchangeFault, Reply};
 use serde_json::{
@@ -35,17 +37,19 @@ pub(crate) fn text<'a>(argument: &'a Value, pointer: &str) -> Option<&'a str> {
     argument.pointer(pointer)?.as_str().filter(|text| !text.is_empty())
 }
 
-/// Hands in what the argument asks for; gives the task's ending. `output` is where files may be.
+/// Hands in what the job's argument asks for; gives the task's ending. `output` is where files may be, `keep` where they
+/// go if no storage service is named.
 ///
 /// Everything is looked at before anything is sent, so that a result of the wrong shape leaves nothing behind.
 pub(crate) async fn hand_in(
     client: &Client,
-    argument: &Value,
+    keep: Option<&dyn KeepFiles>,
+    job: &Job,
     output: Option<PathBuf>,
     result: Box<RawValue>,
     events: &mpsc::Sender<Event>,
 ) -> Ending {
-    match handed_in(client, argument, output, result, events).await {
+    match handed_in(client, keep, job, output, result, events).await {
         Ok(result) => Ending::Success(result),
         Err(Failed { class, message }) => Ending::Failure { class: class.into(), message },
     }
@@ -65,26 +69,42 @@ impl Failed {
 
 async fn handed_in(
     client: &Client,
-    argument: &Value,
+    keep: Option<&dyn KeepFiles>,
+    job: &Job,
     output: Option<PathBuf>,
     result: Box<RawValue>,
     events: &mpsc::Sender<Event>,
 ) -> Result<Box<RawValue>, Failed> {
+    let argument = &job.argument;
     let annotations = match text(argument, "/annotation_service/url") {
-        Some(url) => Some(Annotations::of(&result, url)?),
+        Some(url) => {
+            let kind = text(argument, "/service/type").unwrap_or(&job.service);
+            Some(Annotations::of(&result, url, kind, &job.version)?)
+        }
         None => None,
     };
     let upload_url = text(argument, "/service/misc/upload_url");
-    let files = match (output, upload_url) {
-        (Some(output), Some(_)) => list(output).await?,
-        _ => Vec::new(),
+    let mut files = match output {
+        Some(output) => list(output).await?,
+        None => Vec::new(),
     };
+    if upload_url.is_none() && keep.is_none() && !files.is_empty() {
+        tracing::warn!(
+            task = %job.id, service = job.service, files = files.len(),
+            "a program left files, and they are dropped: set documents.upload_url, or server.public_url for temporary ones"
+        );
+        files.clear();
+    }
     if annotations.is_some() || !files.is_empty() {
         drop(timeout(TELLING, events.send(Event::Storing)).await); // nobody has to listen
     }
     let mut stored = Vec::new();
     for file in &files {
-        stored.push(upload::upload(client, upload_url.unwrap_or_default(), file).await?);
+        stored.push(match (upload_url, keep) {
+            (Some(url), _) => upload::upload(client, url, file).await?,
+            (None, Some(keep)) => temporary::keep(keep, file).await?,
+            (None, None) => continue, // there are none, see above
+        });
     }
     if let Some(annotations) = annotations {
         annotations.post(client).await?;

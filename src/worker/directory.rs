@@ -153,6 +153,7 @@ mod tests {
             attempt: 2,
             argument: json!({"a": [1]}),
             document_url: document_url.map(Into::into),
+            version: String::new(),
         }
     }
 

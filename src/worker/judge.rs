@@ -77,7 +77,7 @@ fn signal_name(number: i32) -> String {
         13 => "SIGPIPE",
         14 => "SIGALRM",
         15 => "SIGTERM",
-        24 => "SIGXCPU",
+        24 => "SIGXCPU (it used more processor time than it may)",
         25 => "SIGXFSZ",
         31 => "SIGSYS",
         _ => return number.to_string(),

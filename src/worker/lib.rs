@@ -49,7 +49,8 @@
 //!   `SHELL`, `LANG`, `LANGUAGE`, `LC_*`, `TZ`, `LD_LIBRARY_PATH`): the gateway's own environment holds secrets. What
 //!   else a program needs, its [`Program::environment`] or `env NAME=value program …` says. Added: `TMPDIR`,
 //!   `SERVICE_GATEWAY_TASK` (the uuid) and `SERVICE_GATEWAY_RUN` (the run directory, the mark of all its processes).
-//! - No way to gain privileges (`no_new_privs`), no core dumps.
+//! - No way to gain privileges (`no_new_privs`), no core dumps, and no more than its [`ProcessLimits`]. When the machine
+//!   has no memory left, the kernel kills it before the worker.
 //!
 //! # What it may say
 //!
@@ -72,11 +73,15 @@
 //! |---|---|
 //! | `annotation_service.url` | the result, or its member `annotations` if it is an object, is a list: it is posted there |
 //! | `service.misc.upload_url` | what is in `{output}` goes to the storage service; the result then names the files |
+//! | no `upload_url` | what is in `{output}` goes to [`RunnerSettings::files`], the gateway's temporary files |
 //! | `service.misc.callback_url` | is told `{"uuid", "status"}` when the task has ended ([`Runner::call_back`]) |
 //!
+//! Annotations are JSON objects. One without `@id` gets the task's type, one without `@version` the service's version.
+//!
 //! A result that is an object gets the member `files` (in place of its own, if it has one), no result becomes
-//! `{"files": […]}`, and every other becomes `{"result": …, "files": […]}`. Each file is `{"name", "storage_doc_id"}`; its
-//! name is its path below `{output}`. Links are left out. What is not taken fails the task.
+//! `{"files": […]}`, and every other becomes `{"result": …, "files": […]}`. Each file is `{"name", "storage_doc_id"}`, or
+//! `{"name", "url"}` where it is a temporary file; its name is its path below `{output}`. Links are left out. What is not
+//! taken fails the task.
 //!
 //! Memory is bounded by `max_result` and `max_line`, whatever a program writes.
 
@@ -84,7 +89,9 @@ mod around;
 mod directory;
 pub mod guard;
 mod handler;
+mod health;
 mod judge;
+mod limits;
 mod output;
 mod processes;
 mod program;
@@ -95,9 +102,12 @@ mod serve;
 mod settings;
 mod supervise;
 
+pub use around::{GatewayFiles, KeepFiles};
 pub use gateway_amqp::{Address, Kind, QueueSpec};
 pub use gateway_outside::{Client, Limits, Policy};
 pub use handler::{DynHandler, Failure, Handler, HandlerProgress, HandlerTask};
+pub use health::{Health, Verdict};
+pub use limits::ProcessLimits;
 pub use program::{Ending, Event, Job, Program};
 pub use recover::{LeftOver, recover};
 pub use runner::Runner;

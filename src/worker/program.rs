@@ -1,6 +1,6 @@
 //! What is run, for what, and what comes of it.
 
-use crate::{around, directory::RunDirectory, progress};
+use crate::{ProcessLimits, around, directory::RunDirectory, progress};
 use regex::Regex;
 use serde_json::{Value, value::RawValue};
 use std::{
@@ -27,6 +27,8 @@ pub struct Program {
     pub max_document: u64,
     /// Further variables of the program's environment (default: none).
     pub environment: Vec<(String, String)>,
+    /// What each of its processes may use (default: as much as the worker).
+    pub limits: ProcessLimits,
 }
 
 impl Program {
@@ -40,6 +42,7 @@ impl Program {
             max_line: 64 << 10,
             max_document: 1 << 30,
             environment: Vec::new(),
+            limits: ProcessLimits::default(),
         }
     }
 
@@ -108,13 +111,21 @@ pub struct Job {
     pub argument: Value,
     /// Where the document is.
     pub document_url: Option<String>,
+    /// The version of the service: what its annotations name where they do not say so themselves.
+    pub version: String,
 }
 
 impl Job {
-    /// A task with this argument; its document is the argument's `service.document.url`.
+    /// A task with this argument; its document is the argument's `service.document.url`. No version.
     pub fn new(id: Uuid, service: impl Into<String>, attempt: u32, argument: Value) -> Self {
         let document_url = around::text(&argument, "/service/document/url").map(str::to_owned);
-        Self { id, service: service.into(), attempt, argument, document_url }
+        Self { id, service: service.into(), attempt, argument, document_url, version: String::new() }
+    }
+
+    /// The same of a service with this version.
+    #[must_use]
+    pub fn versioned(self, version: impl Into<String>) -> Self {
+        Self { version: version.into(), ..self }
     }
 }
 
@@ -170,6 +181,17 @@ pub enum Ending {
 impl Ending {
     /// The class of [`Ending::Unstarted`], and of every failure of a program.
     pub const SUBPROCESS: &'static str = "SubprocessError";
+
+    /// What it tells of the service's command: it can be started (`Some(true)`), it cannot (`Some(false)`), or nothing:
+    /// the run ended before, for reasons of its own.
+    pub fn starts(&self) -> Option<bool> {
+        match self {
+            Self::Success(_) | Self::Lost { .. } => Some(true),
+            Self::Failure { class, .. } => (class == Self::SUBPROCESS).then_some(true),
+            Self::Unstarted { .. } => Some(false),
+            Self::Cancelled | Self::Aborted => None,
+        }
+    }
 
     /// One word for it, for logs.
     pub fn name(&self) -> &'static str {

@@ -86,8 +86,8 @@ impl Runner {
     ///
     /// Tells `events` that it started and how far it is; a receiver that is gone holds nothing up, and a slow one five
     /// seconds at the start and at the end. Hands in annotations and files where the argument asks for it. Stops when
-    /// `cancel` is cancelled. Returns when nothing of the program runs any more and its directory is gone. If the future is dropped before, the guard stops the program all the same, but the directory stays for
-    /// [`crate::recover`].
+    /// `cancel` is cancelled. Returns when nothing of the program runs any more and its directory is gone. If the future
+    /// is dropped before, the guard stops the program all the same, but the directory stays for [`crate::recover`].
     pub async fn run(
         &self,
         mut job: Job,
@@ -179,7 +179,7 @@ impl Runner {
         result: Box<RawValue>,
         events: &mpsc::Sender<Event>,
     ) -> Ending {
-        around::hand_in(&self.settings.client, &job.argument, output, result, events).await
+        around::hand_in(&self.settings.client, self.settings.files.as_deref(), job, output, result, events).await
     }
 
     /// Makes the run's directory. One that was left over makes room; one that another living process has in hand (a task
@@ -254,6 +254,7 @@ impl Runner {
             guard: &self.settings.guard,
             directory,
             grace: self.settings.grace,
+            limits: program.limits,
             command,
             inherited: &self.inherited,
             environment: &program.environment,

@@ -6,7 +6,6 @@
 //! | what it knows of its tasks | `table` |
 //! | one task, from its delivery to its receipt | `attend` |
 //! | reports, retries, putting back | `desk` |
-//! | which queues may be consumed now | `health` |
 //! | commands and questions | `control` |
 //! | events | `events` |
 //!
@@ -19,7 +18,6 @@ mod attend;
 mod control;
 mod desk;
 mod events;
-mod health;
 mod options;
 mod table;
 

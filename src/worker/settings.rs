@@ -1,7 +1,8 @@
 //! Where and how programs are run.
 
+use crate::KeepFiles;
 use gateway_outside::Client;
-use std::{ffi::OsString, io, path::PathBuf, time::Duration};
+use std::{ffi::OsString, io, path::PathBuf, sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +48,8 @@ pub struct RunnerSettings {
     pub client: Client,
     /// How long a program that is told to stop (SIGTERM) has until it is killed (default 10 s).
     pub grace: Duration,
+    /// Where the files of a program go if its task names no storage service (default: nowhere, they are dropped).
+    pub files: Option<Arc<dyn KeepFiles>>,
     /// Cancelled when we shut down: every program is stopped, every run ends with [`crate::Ending::Aborted`].
     pub shutdown: CancellationToken,
 }
@@ -55,7 +58,7 @@ impl RunnerSettings {
     /// These, everything else at its default.
     pub fn new(directory: impl Into<PathBuf>, guard: GuardCommand, client: Client) -> Self {
         let grace = Duration::from_secs(10);
-        Self { directory: directory.into(), guard, client, grace, shutdown: CancellationToken::new() }
+        Self { directory: directory.into(), guard, client, grace, files: None, shutdown: CancellationToken::new() }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::{
     GuardCommand,
     directory::RunDirectory,
     guard::Report,
+    limits::ProcessLimits,
     processes::{MARK, kill_marked},
 };
 use std::{
@@ -39,6 +40,7 @@ pub(crate) struct Start<'a> {
     pub(crate) guard: &'a GuardCommand,
     pub(crate) directory: &'a RunDirectory,
     pub(crate) grace: Duration,
+    pub(crate) limits: ProcessLimits,
     pub(crate) command: Vec<String>,
     pub(crate) inherited: &'a [(OsString, OsString)],
     pub(crate) environment: &'a [(String, String)],
@@ -83,6 +85,7 @@ impl Guarded {
             .args(&start.guard.arguments)
             .arg(&mark)
             .arg(start.grace.as_millis().to_string())
+            .args(start.limits.words())
             .arg("--")
             .args(&start.command)
             .env_clear()

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `work.rs` | the main job: a document in, progress and a result out |
 //! | `failures.rs` | programs that fail, in every way that a program can |
+//! | `programs.rs` | limits of a program, a place for its files, a command that is not there |
 //! | `limits.rs` | retries and time limits |
 //! | `cancel.rs` | cancelling a task before, while and after it runs |
 //! | `restart.rs` | SIGTERM: everything that was accepted is finished after a restart |
@@ -33,6 +34,7 @@ mod failures;
 mod idempotency;
 mod limits;
 mod pages;
+mod programs;
 mod proxies;
 mod refusals;
 mod restart;

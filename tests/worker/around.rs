@@ -4,7 +4,7 @@ use crate::{
     place::{Place, SERVICE, shell},
     rabbit::Rabbit,
     store::Store,
-    support::{Gateway, end, submit, wait_for},
+    support::{Gateway, end, get, submit, wait_for},
 };
 use serde_json::{Value, json};
 
@@ -43,12 +43,13 @@ fn toml(store: &Store) -> String {
 
 fn annotations_files_and_callbacks(runs: &impl Runs, store: &Store) {
     let callback = store.url("/called");
-    let form = [("ann_doc_id", "doc1"), ("say", "[1, 2]"), ("callback_url", &*callback)];
+    let form = [("ann_doc_id", "doc1"), ("say", "[{}]"), ("callback_url", &*callback)];
     let (uuid, status) = runs.ends(&form);
-    assert_eq!((&status["status"], &status["result"]), (&json!("SUCCESS"), &json!([1, 2])), "{status}");
+    assert_eq!((&status["status"], &status["result"]), (&json!("SUCCESS"), &json!([{}])), "{status}");
     let posted = store.seen("POST /document/doc1/annotations");
     assert_eq!(posted.len(), 1);
-    assert_eq!(serde_json::from_str::<Value>(&posted[0].body).unwrap(), json!({"common": {}, "data": [1, 2]}));
+    let annotation = json!({"@id": SERVICE, "@version": "1.2.3"});
+    assert_eq!(serde_json::from_str::<Value>(&posted[0].body).unwrap(), json!({"common": {}, "data": [annotation]}));
     wait_for("the callback", || !store.seen("POST /called").is_empty());
     let called: Value = serde_json::from_str(&store.seen("POST /called")[0].body).unwrap();
     assert_eq!(called, json!({"uuid": uuid, "status": "SUCCESS"}));
@@ -58,6 +59,10 @@ fn annotations_files_and_callbacks(runs: &impl Runs, store: &Store) {
     assert!(store.seen("POST /document/doc2").is_empty());
     wait_for("the callback", || store.seen("POST /called").len() == 2);
     assert!(store.seen("POST /called")[1].body.contains("FAILURE"));
+
+    let (_, status) = runs.ends(&[("ann_doc_id", "doc2"), ("say", "[7]")]);
+    assert_eq!((&status["status"], &status["result"]["code"]), (&json!("FAILURE"), &json!(300)), "{status}");
+    assert!(store.seen("POST /document/doc2").is_empty());
 
     let (_, status) = runs.ends(&[("file", "yes"), ("say", "null")]);
     let files = json!({"files": [{"name": "made.txt", "storage_doc_id": "abc.txt"}]});
@@ -77,7 +82,7 @@ fn a_store_that_refuses_fails_the_task(runs: &impl Runs) {
 fn embedded(store: &Store) -> Gateway {
     let command = shell(SCRIPT);
     Gateway::start(&format!(
-        "[auth]\nmode = \"none\"\n{}\n[services.{SERVICE}]\nrequires_document = false\n\
+        "[auth]\nmode = \"none\"\n{}\n[services.{SERVICE}]\nrequires_document = false\nversion = \"1.2.3\"\n\
          [services.{SERVICE}.worker]\ncommand = {command}\n",
         toml(store)
     ))
@@ -100,6 +105,21 @@ fn our_worker_hands_in_what_it_is_asked_to() {
 fn the_embedded_broker_does_the_same() {
     let store = Store::start("201 Created");
     annotations_files_and_callbacks(&embedded(&store), &store);
+}
+
+/// The gateway is elsewhere for a worker: it hands files in over HTTP, with the key that workers share.
+#[test]
+fn files_that_no_storage_service_takes_go_to_the_gateway() {
+    let place = Place::at(Rabbit::shared(), "files", &shell(SCRIPT), "", "");
+    let worker = place.worker_with(|command| {
+        command.env("GATEWAY_SERVER__PUBLIC_URL", place.gateway.url()).env("GATEWAY_AUTH__SHARED_KEY", "a-5hared-key");
+    });
+    let (_, status) = place.ends(&[("file", "yes"), ("say", "null")]);
+    assert_eq!(status["status"], "SUCCESS", "{status}");
+    let file = &status["result"]["files"][0];
+    assert_eq!(file["name"], "made.txt");
+    assert_eq!(get(file["url"].as_str().unwrap()).text(), "content\n");
+    assert!(!worker.log().contains("5hared"));
 }
 
 #[test]

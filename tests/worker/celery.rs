@@ -12,7 +12,7 @@ const SCRIPT: &str = "echo $0 >> @DIR@/began\neval \"$(sed 's/.*\"do\": *\"\\([^
 
 /// Runs one scenario of `client.py`; it fails where it fails.
 #[track_caller]
-fn client(place: &Place, worker: &str, scenario: &str) -> String {
+pub(crate) fn client(place: &Place, worker: &str, scenario: &str) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/worker/client.py");
     let mut command = Command::new(rig("SG_TEST_PYTHON"));
     command.args([script, scenario, &place.queue, worker]).env("PYTHONDONTWRITEBYTECODE", "1");

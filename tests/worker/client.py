@@ -209,6 +209,11 @@ def events():
     assert "exit status 3" in ours("task-failed")[0]["exception"], ours("task-failed")
 
 
+def left_alone():
+    (queue,) = inspect().stats()[NODE]["service-gateway"]["left_alone"]
+    assert queue["queue"] == QUEUE and "was not found" in queue["why"] and queue["next_try"] >= 0, queue
+
+
 def shutdown():
     app.control.shutdown(destination=[NODE])
 

@@ -1,6 +1,6 @@
 //! A command that is not there.
 
-use crate::{place::Place, rabbit::Rabbit, support::wait_for};
+use crate::{celery::client, place::Place, rabbit::Rabbit, support::wait_for};
 use serde_json::json;
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -17,6 +17,7 @@ fn three_tasks_fail_and_the_others_wait_until_it_is_there() {
     assert!(worker.log().contains("the service cannot be done here"));
     let uuid = place.submit(&[]);
     place.holds(1);
+    client(&place, &worker.name, "left_alone");
     // One is tried, and put back: it does not fail.
     wait_for("one is tried", || worker.log().contains("trying one task"));
     wait_for("it is put back", || worker.log().matches("the service cannot be done here").count() == 2);

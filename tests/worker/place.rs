@@ -50,7 +50,12 @@ impl Place {
 
     /// A worker of ours, consuming.
     pub(crate) fn worker(&self) -> Ours {
-        let worker = self.spawn();
+        self.worker_with(|_| {})
+    }
+
+    /// The same, with a word about the process: its environment, say.
+    pub(crate) fn worker_with(&self, adjust: impl FnOnce(&mut Command)) -> Ours {
+        let worker = self.spawn_with(adjust);
         wait_for("the worker consumes", || {
             let log = worker.log();
             assert!(worker.is_running(), "the worker ended and said\n{log}");
@@ -61,19 +66,23 @@ impl Place {
 
     /// A worker of ours that may not find its broker.
     pub(crate) fn spawn(&self) -> Ours {
+        self.spawn_with(|_| {})
+    }
+
+    fn spawn_with(&self, adjust: impl FnOnce(&mut Command)) -> Ours {
         let directory = self.gateway.directory();
         let name = format!("w{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let log = directory.join(format!("{name}.log"));
-        let child = Command::new(env!("CARGO_BIN_EXE_service-gateway"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_service-gateway"));
+        command
             .args(["worker", "--config", "gateway.toml", "--name", &name, SERVICE])
             .env("TMPDIR", directory.join("tmp"))
             .current_dir(directory)
             .stdin(Stdio::null())
             .stdout(File::create(directory.join(format!("{name}.out"))).unwrap())
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        Ours { name, child, log }
+            .stderr(File::create(&log).unwrap());
+        adjust(&mut command);
+        Ours { name, child: command.spawn().unwrap(), log }
     }
 
     /// A file of this name in the gateway's directory.

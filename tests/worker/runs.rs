@@ -52,6 +52,43 @@ fn a_document_is_fetched_and_a_failure_says_why() {
     assert_eq!(place.end(&missing)["result"]["code"], 206);
 }
 
+/// As ffmpeg does: lines that end at `\r`, done and total of its own.
+#[test]
+fn a_program_that_was_never_made_for_this_tells_its_progress() {
+    for (name, line, expression) in
+        [("one", "step 42% of it", "(\\d+)%"), ("two", "frame=21 of 50", "frame=(\\d+) of (\\d+)")]
+    {
+        let script = format!("printf '%s\\r' '{line}' >&2; until [ -e @DIR@/go ]; do sleep 0.05; done; echo fine");
+        let place = Place::new(name, &script, &format!("progress = '{expression}'"));
+        let _worker = place.worker();
+        let uuid = place.submit(&[]);
+        let status = place.until(&uuid, "PROGRESS");
+        assert_eq!((&status["result"]["current"], &status["result"]["total"]), (&json!(42), &json!(100)), "{name}");
+        place.touch("go");
+        assert_eq!(place.end(&uuid)["result"], "fine");
+    }
+}
+
+#[test]
+fn credentials_in_urls_are_used_and_never_told() {
+    let command = "[\"cat\", \"{document}\"]";
+    let toml = "[documents]\nallow_hosts = [\"127.0.0.1\"]";
+    let place = Place::at(Rabbit::shared(), "secret", command, "", toml);
+    let worker = place.worker();
+    let documents = Documents::serve("hello");
+    let url = documents.url("a.txt?token=t0psecret").replace("http://", "http://ann:pa55word@");
+    let fine = place.submit(&[("doc_url", &url), ("callback_url", "http://ann:pa55word@127.0.0.1:1/x?k=t0psecret")]);
+    assert_eq!(place.end(&fine)["result"], "hello");
+    // Nobody listens there.
+    let fails = place.submit(&[("doc_url", "http://ann:pa55word@127.0.0.1:1/x?token=t0psecret")]);
+    let status = place.end(&fails);
+    assert_eq!(status["result"]["code"], 301, "DownloadError: {status}");
+    until(PATIENCE, "the callback's failure is logged", || worker.log().contains("a callback failed").then_some(()));
+    for told in [status.to_string(), worker.log(), place.gateway.log()] {
+        assert!(!told.contains("pa55word") && !told.contains("t0psecret"), "{told}");
+    }
+}
+
 #[test]
 fn failures_are_tried_again_as_often_as_configured() {
     // Fails twice: each task notes its runs.

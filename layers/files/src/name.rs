@@ -31,9 +31,10 @@ impl Name {
         if fits { Ok(Self(text.into())) } else { Err(NameError) }
     }
 
-    /// A new name that nobody guesses (122 random bits), with an extension that [`is_extension`] admits.
-    pub(crate) fn unguessable(extension: Option<&str>) -> Self {
+    /// A new name that nobody guesses (122 random bits), with this extension if it is 1 to 10 ASCII letters and digits.
+    pub fn unguessable(extension: Option<&str>) -> Self {
         let id = Uuid::new_v4();
+        let extension = extension.filter(|extension| is_extension(extension));
         Self(extension.map_or_else(|| id.to_string(), |extension| format!("{id}.{extension}")).into())
     }
 

@@ -5,6 +5,7 @@ use crate::{
     fields::{choice, text_field},
     reader::Text,
     schema::table,
+    units::Size,
 };
 use regex::Regex;
 use std::time::Duration;
@@ -73,5 +74,13 @@ table! {
         pub retries: u32 = 0,
         /// What becomes of a task whose worker or machine died. Default: retry.
         pub on_lost: OnLost = OnLost::Retry,
+        /// The largest document that is fetched. Default 1 GiB.
+        pub max_document: Size = Size::of(1 << 30),
+        /// Memory that each process may have for itself; `None` = no limit. At least 1 MiB.
+        pub memory: Option<Size> = None,
+        /// Processor time that each process may use; `None` = no limit. At least 1 s.
+        pub cpu_time: Option<Duration> = None,
+        /// Files and sockets that each process may have open; `None` = no limit. 8 to 1048576.
+        pub open_files: Option<u32> = None,
     }
 }

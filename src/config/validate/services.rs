@@ -208,6 +208,18 @@ fn worker(at: &str, worker: &Worker, check: &mut Check<'_>) {
         check.fault(&join(at, "retries"), format!("{}: expected at most 100", worker.retries));
     }
     positive(&join(at, "timeout"), worker.timeout, check);
+    if worker.max_document.bytes() == 0 {
+        check.fault(&join(at, "max_document"), "0: expected a size above zero");
+    }
+    if let Some(memory) = worker.memory.filter(|memory| memory.bytes() < 1 << 20) {
+        check.fault(&join(at, "memory"), format!("{memory}: expected 1 MiB or more, or \"\" for no limit"));
+    }
+    if worker.cpu_time.is_some_and(|time| time.as_secs() == 0) {
+        check.fault(&join(at, "cpu_time"), "expected 1 s or more, or \"\" for no limit");
+    }
+    if let Some(files) = worker.open_files.filter(|files| !(8..=1 << 20).contains(files)) {
+        check.fault(&join(at, "open_files"), format!("{files}: expected 8 to 1048576, or \"\" for no limit"));
+    }
 }
 
 fn scaling(at: &str, service: &Service, check: &mut Check<'_>) {

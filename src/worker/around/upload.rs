@@ -19,8 +19,8 @@ const ANSWER: usize = 64 << 10;
 /// A file that a program left.
 pub(super) struct OutputFile {
     /// Its path below the directory, with `/` between segments.
-    name: String,
-    path: PathBuf,
+    pub(super) name: String,
+    pub(super) path: PathBuf,
 }
 
 /// Where the storage service wants a file.

@@ -1,6 +1,6 @@
 //! A guard's only work: starts the program, waits, and ends everything.
 
-use super::{Order, Report};
+use super::{Order, Report, limited};
 use crate::processes::descendants;
 use rustix::{
     io::Errno,
@@ -8,8 +8,13 @@ use rustix::{
 };
 use std::{
     collections::HashSet,
-    io,
-    os::unix::{net::UnixStream as StdUnixStream, process::CommandExt},
+    ffi::OsStr,
+    fs,
+    io::{self, Read},
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixStream as StdUnixStream, process::CommandExt},
+    },
     process::{Command, Stdio},
     time::Duration,
 };
@@ -30,6 +35,11 @@ const TICK: Duration = Duration::from_millis(50);
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the worker may take to read a line.
 const TELLING: Duration = Duration::from_secs(5);
+
+/// How long the program's limits may take to be set.
+const LIMITING: Duration = Duration::from_secs(10);
+/// How much sooner than others the kernel kills the program when memory runs out, of 1000.
+const SOONER: i32 = 500;
 
 /// Why the program is not left to itself any longer.
 #[derive(PartialEq, Eq)]
@@ -57,12 +67,14 @@ pub(super) async fn attend(order: &Order, socket: StdUnixStream) {
             }
             wards.end_all(order.grace).await
         }
-        Err(error) => Report::Unstarted(unstarted(&order.program.to_string_lossy(), &error)),
+        Err(why) => Report::Unstarted(why),
     };
     worker.tell(&report).await;
 }
 
-fn unstarted(program: &str, error: &io::Error) -> String {
+/// Why a program did not start, in words.
+pub(super) fn unstarted(program: &OsStr, error: &io::Error) -> String {
+    let program = program.to_string_lossy();
     match error.kind() {
         io::ErrorKind::NotFound => {
             format!("the program {program:?} was not found (nor, if it is a script, what its first line names)")
@@ -107,14 +119,21 @@ struct Wards {
 }
 
 impl Wards {
-    fn start(order: &Order) -> io::Result<Self> {
+    fn start(order: &Order) -> Result<Self, String> {
+        let why = |error: io::Error| unstarted(&order.program, &error);
         // Listened for before there is anything to hear.
-        let children = signal(SignalKind::child())?;
-        let interrupts =
-            [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?];
-        let child =
-            Command::new(&order.program).args(&order.arguments).stdin(Stdio::null()).process_group(0).spawn()?;
-        Ok(Self { program: Pid::from_child(&child), end: None, children, interrupts })
+        let children = signal(SignalKind::child()).map_err(why)?;
+        let interrupts = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        let [terminate, interrupt, hangup] = interrupts;
+        let interrupts = [terminate.map_err(why)?, interrupt.map_err(why)?, hangup.map_err(why)?];
+        let program = match order.limits.is_none() {
+            true => {
+                let mut command = Command::new(&order.program);
+                spawn(command.args(&order.arguments).stdin(Stdio::null())).map_err(why)?
+            }
+            false => limited_start(order)?,
+        };
+        Ok(Self { program, end: None, children, interrupts })
     }
 
     /// Waits until the program ends or is to end.
@@ -192,6 +211,35 @@ impl Wards {
             () = sleep(TICK.min(left)) => {}
         }
     }
+}
+
+/// Starts a program in a group of its own. What it inherits and we do not keep: to be killed sooner than we.
+fn spawn(command: &mut Command) -> io::Result<Pid> {
+    const SCORE: &str = "/proc/self/oom_score_adj";
+    // Where the system does not let us, all are killed alike.
+    let before = fs::read_to_string(SCORE).ok().and_then(|score| score.trim().parse::<i32>().ok());
+    let set = |score: i32| drop(fs::write(SCORE, score.to_string()));
+    before.into_iter().for_each(|before| set((before + SOONER).min(1000)));
+    let child = command.process_group(0).spawn();
+    before.into_iter().for_each(set);
+    Ok(Pid::from_child(&child?))
+}
+
+/// Starts a program that is held to limits: see [`limited`].
+fn limited_start(order: &Order) -> Result<Pid, String> {
+    let why = |error: io::Error| format!("the program's limits could not be set: {error}");
+    let (mut ours, theirs) = StdUnixStream::pair().map_err(why)?;
+    let mut command = Command::new("/proc/self/exe");
+    command.args(&order.guard).arg(limited::WORD).args(order.limits.words()).arg("--");
+    command.arg(&order.program).args(&order.arguments).stdin(Stdio::from(OwnedFd::from(theirs)));
+    let program = spawn(&mut command).map_err(why)?;
+    // It holds a copy of the other end, which would never be closed.
+    drop(command);
+    ours.set_read_timeout(Some(LIMITING)).map_err(why)?;
+    let mut told = String::new();
+    // No answer in time is no reason to wait longer: it is the program's time limit that counts then.
+    let _ = ours.read_to_string(&mut told);
+    if told.is_empty() { Ok(program) } else { Err(told) }
 }
 
 fn end(status: WaitStatus) -> Report {

@@ -4,10 +4,9 @@ use super::{
     OnLost,
     desk::{Desk, Handed, Served},
     events::{now, seconds},
-    health::Verdict,
     table::{Entered, Held, Shown, Stage},
 };
-use crate::{Ending, Event, Job};
+use crate::{Ending, Event, Job, Verdict};
 use gateway_amqp::IncomingTask;
 use gateway_celery::{
     Field, Message,
@@ -149,8 +148,9 @@ impl Attended<'_> {
         if self.desk.stop.warm.is_cancelled() {
             return Next::Back;
         }
-        let job = Job::new(id, &*self.service.service.name, request.retries.saturating_add(1), argument);
-        self.run(job).await
+        let service = &self.service.service;
+        let job = Job::new(id, &*service.name, request.retries.saturating_add(1), argument);
+        self.run(job.versioned(&*service.version)).await
     }
 
     /// A task that was revoked, or is too late, is not begun.
@@ -217,7 +217,7 @@ impl Attended<'_> {
         let (ending, ()) = tokio::join!(Box::pin(run), self.tell_progress(heard));
         let runtime = began.elapsed();
         tracing::info!(task = request.id, service = service.name, ending = ending.name(), ?runtime, "ended");
-        if !matches!(ending, Ending::Unstarted { .. } | Ending::Aborted | Ending::Cancelled) {
+        if ending.starts() == Some(true) {
             desk.started(self.queue);
         }
         let (next, status) = self.conclude(ending, runtime).await;

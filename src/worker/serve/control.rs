@@ -186,6 +186,10 @@ fn describe(queue: &QueueSpec) -> Value {
 fn stats(desk: &Desk) -> Value {
     let slots: u32 = desk.queues().map(|(_, slots)| u32::from(slots)).sum();
     let pids = [std::process::id()];
+    let left_alone = desk.left_alone().into_iter();
+    let left_alone: Vec<_> = left_alone
+        .map(|(queue, why, next)| json!({ "queue": queue, "why": why, "next_try": next.as_secs_f64() }))
+        .collect();
     json!({
         "total": desk.table.totals(), "pid": std::process::id(), "clock": desk.events.clock().to_string(),
         "uptime": desk.since.elapsed().as_secs(), "prefetch_count": slots,
@@ -195,6 +199,7 @@ fn stats(desk: &Desk) -> Value {
         },
         "broker": { "transport": "amqp", "hostname": null, "userid": null, "virtual_host": null, "ssl": null },
         "rusage": rusage(),
+        "service-gateway": { "version": env!("CARGO_PKG_VERSION"), "left_alone": left_alone },
     })
 }
 

@@ -3,10 +3,9 @@
 use super::{
     Service, Stop, Work, WorkerOptions,
     events::{Events, now},
-    health::{Health, Verdict},
     table::{Held, Stage, Table},
 };
-use crate::Runner;
+use crate::{Health, Runner, Verdict};
 use gateway_amqp::{Fate, QueueSpec, WorkerClient};
 use gateway_celery::{
     Message,
@@ -150,6 +149,15 @@ impl Desk {
         self.queues.iter().map(|queue| (&queue.spec, queue.capacity))
     }
 
+    /// The queues that are left alone: each with the reason, and how long until one of its tasks is tried.
+    pub(crate) fn left_alone(&self) -> Vec<(&str, String, Duration)> {
+        let left = self.queues.iter().filter_map(|queue| {
+            let health = queue.health();
+            Some((&*queue.spec.name, health.fault()?.to_owned(), health.wait()))
+        });
+        left.collect()
+    }
+
     /// Takes as many tasks as may be taken now.
     pub(crate) fn set_prefetch(&self) {
         let closed = self.stop.warm.is_cancelled() || self.disk.low.load(Relaxed);
@@ -180,10 +188,13 @@ impl Desk {
     /// A command could not be started.
     pub(crate) fn unstarted(&self, queue: usize, why: &str) -> Verdict {
         let Some(queue) = self.queues.get(queue) else { return Verdict::Fails };
-        let verdict = queue.health().unstarted();
+        let (verdict, wait) = {
+            let mut health = queue.health();
+            (health.unstarted(why), health.wait())
+        };
         if verdict != Verdict::Fails {
             let queue = queue.spec.name.as_str();
-            tracing::error!(queue, why, "the service cannot be done here: its queue is left alone, tried every 30 s");
+            tracing::error!(queue, why, next = ?wait, "the service cannot be done here: its queue is left alone");
             self.set_prefetch();
         }
         verdict

@@ -5,7 +5,9 @@
 mod common;
 
 use common::{Bench, failure, job, sh, success};
-use gateway_worker::{DynHandler, Ending, Event, HandlerProgress, HandlerTask, Job, Program};
+use gateway_worker::{
+    Client, DynHandler, Ending, Event, GatewayFiles, HandlerProgress, HandlerTask, Job, Limits, Policy, Program,
+};
 use serde_json::{Value, json};
 use std::{
     net::SocketAddr,
@@ -90,7 +92,7 @@ async fn serve(mut socket: TcpStream, address: SocketAddr, status: &str, all: Ar
 
 fn asks(annotations: Option<String>, misc: Value) -> Job {
     let argument = json!({"service": {"misc": misc}, "annotation_service": {"url": annotations}});
-    Job { argument, ..job() }
+    Job { argument, version: "1.2".into(), ..job() }
 }
 
 async fn run(bench: &Bench, job: Job, program: Program) -> (Ending, Vec<Event>) {
@@ -101,14 +103,21 @@ async fn run(bench: &Bench, job: Job, program: Program) -> (Ending, Vec<Event>) 
 async fn annotations_are_posted() {
     let (bench, store) = (Bench::new(), Store::start("201 Created").await);
     let url = || Some(store.url("/document/1/annotations?storageType=2"));
-    let (ending, events) = run(&bench, asks(url(), json!({})), sh(r#"echo '[{"@id": "a", "n": 1.50}]'"#)).await;
+    let (ending, events) =
+        run(&bench, asks(url(), json!({})), sh(r#"echo '[{"@id": "a", "@version": "2", "n": 1.50}]'"#)).await;
     assert_eq!(events.last(), Some(&Event::Storing));
-    assert_eq!(success((ending, events)), r#"[{"@id": "a", "n": 1.50}]"#);
-    let ending = run(&bench, asks(url(), json!({})), sh(r#"echo '{"annotations": [1], "more": 2}'"#)).await;
-    assert_eq!(success(ending), r#"{"annotations": [1], "more": 2}"#);
+    assert_eq!(success((ending, events)), r#"[{"@id": "a", "@version": "2", "n": 1.50}]"#);
+    let ending = run(&bench, asks(url(), json!({})), sh(r#"echo '{"annotations": [{"@id": "b"}], "more": 2}'"#)).await;
+    assert_eq!(success(ending), r#"{"annotations": [{"@id": "b"}], "more": 2}"#);
     let seen = store.seen();
     let bodies: Vec<_> = seen.iter().map(|seen| seen.body.as_str()).collect();
-    assert_eq!(bodies, [r#"{"common": {}, "data": [{"@id": "a", "n": 1.50}]}"#, r#"{"common": {}, "data": [1]}"#]);
+    assert_eq!(
+        bodies,
+        [
+            r#"{"common": {}, "data": [{"@id": "a", "@version": "2", "n": 1.50}]}"#,
+            r#"{"common": {}, "data": [{"@version": "1.2", "@id": "b"}]}"#
+        ]
+    );
     assert_eq!(seen[0].line, "post /document/1/annotations?storagetype=2");
     assert!(seen[0].head.contains("accept: application/json\r\n"), "{}", seen[0].head);
     assert!(seen[0].head.contains("content-type: application/json\r\n"), "{}", seen[0].head);
@@ -161,6 +170,42 @@ async fn files_are_uploaded_and_named_in_the_result() {
     // Nobody asked for the files: nothing is sent.
     assert_eq!(success(run(&bench, asks(None, json!({})), program()).await), r#"{"n": 1}"#);
     assert_eq!(store.lines().len(), 6);
+}
+
+/// A gateway's temporary files, as the last resort.
+#[tokio::test]
+async fn files_that_no_storage_service_wants_go_to_the_gateway() {
+    let store = Store::start("201 Created").await;
+    let client = Client::new(Policy::default().with_private_networks(true), Limits::default()).unwrap();
+    let mut bench = Bench::new();
+    let files = GatewayFiles::new(client, &store.url("/base/"), Some("5hared".into()));
+    assert!(!format!("{files:?}").contains("5hared") && !format!("{files:?}").contains("pa55"), "{files:?}");
+    bench.keep(Arc::new(files));
+    let script = r#"printf one > "$0/a.mp3"; printf two > "$0/b.no-extension"; echo '{"n": 1}'"#;
+    let program = || Program::new(["sh", "-c", script, "{output}"]);
+    let result = success(run(&bench, asks(None, json!({})), program()).await);
+    let expected = json!({"n": 1, "files": [
+        {"name": "a.mp3", "url": "null"}, {"name": "b.no-extension", "url": "null"},
+    ]});
+    assert_eq!(serde_json::from_str::<Value>(&result).unwrap(), expected, "what the server answered is the URL");
+    let seen = store.seen();
+    assert_eq!(store.lines(), ["post /base/temporary_file", "post /base/temporary_file"]);
+    assert!(seen[0].head.contains("x-service-key: 5hared\r\n"), "{}", seen[0].head);
+    let (_, boundary) = seen[0].head.split_once("multipart/form-data; boundary=").unwrap();
+    let boundary = boundary.lines().next().unwrap();
+    assert!(seen[0].body.starts_with(&format!("--{boundary}\r\n")), "{}", seen[0].body);
+    assert!(seen[0].body.ends_with(&format!("\r\n\r\none\r\n--{boundary}--\r\n")), "{}", seen[0].body);
+    assert!(seen[0].body.contains("filename=\"file.mp3\"") && seen[1].body.contains("filename=\"file\""));
+    // A storage service that is named comes first.
+    success(run(&bench, asks(None, json!({"upload_url": store.url("/add")})), program()).await);
+    assert_eq!(store.lines().len(), 6);
+
+    let refuses = Store::start("401 Unauthorized").await;
+    let client = Client::new(Policy::default().with_private_networks(true), Limits::default()).unwrap();
+    bench.keep(Arc::new(GatewayFiles::new(client, &refuses.url(""), None)));
+    let (class, message) = failure(run(&bench, asks(None, json!({})), program()).await);
+    assert_eq!(class, "UploadError");
+    assert!(message.contains("shared_key") && !message.contains("pa55"), "{message}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Bench, failure, job, sh, success};
-use gateway_worker::{Ending, Event, GuardCommand, Job, Program};
+use gateway_worker::{Ending, Event, GuardCommand, Job, ProcessLimits, Program};
 use regex::Regex;
 use std::time::{Duration, Instant};
 use tokio::{
@@ -55,6 +55,44 @@ async fn a_program_cannot_gain_privileges_and_leaves_no_core() {
     let bench = Bench::new();
     let text = success(bench.sh("grep NoNewPrivs /proc/self/status; ulimit -c; ulimit -Hc").await);
     assert_eq!(text, r#""NoNewPrivs:\t1\n0\n0""#);
+}
+
+#[tokio::test]
+async fn limits_are_those_of_the_program_and_of_what_it_starts() {
+    let bench = Bench::new();
+    let limits = ProcessLimits { memory: Some(64 << 20), cpu_time: Some(Duration::from_secs(3)), open_files: Some(20) };
+    let never = CancellationToken::new();
+    let limited = |program: Program| Program { limits, ..program };
+    let script =
+        "sh -c 'ulimit -d; ulimit -t; ulimit -Ht; ulimit -n; ulimit -Hn'; grep NoNewPrivs /proc/self/status; wc -c";
+    let text = success(bench.run(job(), limited(sh(script)), never.clone()).await);
+    assert_eq!(text, r#""65536\n3\n8\n20\n20\nNoNewPrivs:\t1\n0""#);
+    // The guard is not held to them: it ends what goes on.
+    let program = Program { timeout: Duration::from_millis(500), ..limited(sh("trap '' TERM; sleep 60 & sleep 60")) };
+    assert_eq!(failure(bench.run(job(), program, never.clone()).await).0, "TimeLimitExceeded");
+    // What cannot be started is told as without limits.
+    let (ending, _) = bench.run(job(), limited(Program::new(["no-such-program"])), never.clone()).await;
+    assert!(matches!(&ending, Ending::Unstarted { message } if message.contains("was not found")), "{ending:?}");
+
+    let greedy = Program::new(["python3", "-c", "bytearray(100 << 20)"]);
+    let (class, message) = failure(bench.run(job(), limited(greedy.clone()), never.clone()).await);
+    assert_eq!((class.as_str(), message.as_str()), ("SubprocessError", "exit status 1: MemoryError"));
+    assert_eq!(success(bench.run(job(), greedy, never.clone()).await), "null");
+    let limits = ProcessLimits { cpu_time: Some(Duration::from_secs(1)), ..ProcessLimits::default() };
+    let endless = Program { limits, ..sh("while :; do :; done") };
+    let (_, message) = failure(bench.run(job(), endless, never).await);
+    assert!(message.contains("SIGXCPU") && message.contains("processor time"), "{message}");
+}
+
+/// When memory runs out, it is the program that the kernel should take, and neither guard nor worker.
+#[tokio::test]
+async fn a_program_is_killed_for_memory_before_its_guard() {
+    let bench = Bench::new();
+    let own: i32 = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().parse().unwrap();
+    // The guard takes its own back at once, and so perhaps after the program has begun.
+    let back = format!("until grep -qx -- {own} /proc/$PPID/oom_score_adj; do sleep 0.05; done");
+    let text = success(bench.sh(&format!("{back}; cat /proc/self/oom_score_adj")).await);
+    assert_eq!(text, (own + 500).min(1000).to_string());
 }
 
 #[tokio::test]

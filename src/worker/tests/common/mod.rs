@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, dead_code)] // helpers of tests, not all used by each
 
 use gateway_outside::{Client, Limits, Policy};
-use gateway_worker::{Ending, Event, GuardCommand, Job, Program, Runner, RunnerSettings};
+use gateway_worker::{Ending, Event, GuardCommand, Job, KeepFiles, Program, Runner, RunnerSettings};
 use std::{
     fs,
     path::Path,
@@ -22,6 +22,7 @@ pub(crate) struct Bench {
     pub(crate) directory: TempDir,
     pub(crate) runner: Runner,
     pub(crate) shutdown: CancellationToken,
+    settings: RunnerSettings,
 }
 
 impl Bench {
@@ -36,7 +37,13 @@ impl Bench {
         let mut settings = RunnerSettings::new(directory.path(), guard, client);
         settings.grace = Duration::from_millis(500);
         let shutdown = settings.shutdown.clone();
-        Self { directory, runner: Runner::new(settings).unwrap(), shutdown }
+        Self { directory, runner: Runner::new(settings.clone()).unwrap(), shutdown, settings }
+    }
+
+    /// From now on, files of programs go there.
+    pub(crate) fn keep(&mut self, files: std::sync::Arc<dyn KeepFiles>) {
+        self.settings.files = Some(files);
+        self.runner = Runner::new(self.settings.clone()).unwrap();
     }
 
     /// Runs to the end; gives the events, too. Nothing of the run may be left.
@@ -71,6 +78,7 @@ pub(crate) fn job() -> Job {
         attempt: 1,
         argument: serde_json::json!({"service": {"misc": {}}}),
         document_url: None,
+        version: String::new(),
     }
 }
 

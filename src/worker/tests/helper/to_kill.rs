@@ -24,13 +24,7 @@ async fn run(arguments: &[String]) -> ExitCode {
     let mut settings = RunnerSettings::new(root, GuardCommand::this_binary(), client);
     settings.grace = Duration::from_millis(grace.parse().unwrap());
     let runner = Runner::new(settings).unwrap();
-    let job = Job {
-        id: id.parse().unwrap(),
-        service: "stub".into(),
-        attempt: 1,
-        argument: serde_json::Value::Null,
-        document_url: None,
-    };
+    let job = Job::new(id.parse().unwrap(), "stub", 1, serde_json::Value::Null);
     let (events, _received) = tokio::sync::mpsc::channel(8);
     match runner.run(job, &Program::new(command), events, CancellationToken::new()).await {
         Ending::Success(_) => ExitCode::SUCCESS,
