@@ -11,23 +11,20 @@
 
 mod support {
     pub(crate) mod load;
+    pub(crate) mod under_test;
 }
 
-use base64::Engine;
-use gateway_auth::{Algorithm, Grant, sign};
-use gateway_server::{Current, Server, Settings};
-use service_gateway::{Gateway, Options, config};
 use std::{
-    error::Error,
     fs::File,
     io::Write,
     net::SocketAddr,
     path::Path,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
-use support::load::{Report, bare, fixed, run};
-
-type Fallible<T> = Result<T, Box<dyn Error>>;
+use support::{
+    load::{Report, bare, fixed, run},
+    under_test::{Fallible, UnderTest},
+};
 
 /// How many clients ask at once.
 const CONNECTIONS: [usize; 4] = [1, 16, 64, 128];
@@ -53,13 +50,12 @@ fn main() -> Fallible<()> {
     let duration = Duration::from_secs(seconds);
 
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    let under_test = UnderTest::start(directory.path())?;
-    let (bare_address, _stop) = bare(under_test.status_body()?.leak())?;
-    let asked: [(SocketAddr, &[u8]); 3] = [
-        (bare_address, &under_test.status),
-        (under_test.address, &under_test.status),
-        (under_test.address, &under_test.annotate),
-    ];
+    let store = format!("sqlite:{}", directory.path().join("gateway.db").display());
+    let under_test = UnderTest::start("[services.stub]\n", &[("store.url", &store)])?;
+    let status = under_test.status()?;
+    let (bare_address, _stop) = bare(under_test.ask(&status)?.leak())?;
+    let asked: [(SocketAddr, &[u8]); 3] =
+        [(bare_address, &status), (under_test.address, &status), (under_test.address, &under_test.annotate)];
 
     let cores = std::thread::available_parallelism()?;
     let sync = fdatasync(directory.path())?;
@@ -95,7 +91,7 @@ fn main() -> Fallible<()> {
         );
     }
     let others = Ticks::now()?.others_since(&before);
-    let (rows, size) = under_test.kept(directory.path())?;
+    let (rows, size) = (under_test.accepted()?, size(directory.path())?);
     println!("\n{METHOD}\n\nMeanwhile other processes took {:.0} % of the machine.", others * 100.0);
     println!("In the store at the end: {rows} tasks, {:.0} MiB.", size as f64 / f64::from(1 << 20));
     if rows < accepted {
@@ -162,83 +158,11 @@ fn fdatasync(directory: &Path) -> Fallible<Duration> {
     Ok(taken[taken.len() / 2])
 }
 
-/// A gateway with our own server in front, as `service-gateway serve` runs it.
-struct UnderTest {
-    runtime: tokio::runtime::Runtime,
-    gateway: Gateway,
-    address: SocketAddr,
-    stop: tokio::sync::oneshot::Sender<()>,
-    serving: tokio::task::JoinHandle<std::io::Result<gateway_server::Summary>>,
-    status: Vec<u8>,
-    annotate: Vec<u8>,
-}
-
-impl UnderTest {
-    fn start(directory: &Path) -> Fallible<Self> {
-        let secret = [7; 64];
-        let key = base64::engine::general_purpose::STANDARD.encode(secret);
-        let store = format!("sqlite:{}", directory.join("gateway.db").display());
-        let overrides = [("auth.key", key.as_str()), ("store.url", &store)];
-        let loaded = config::parse(Some((Path::new("bench.toml"), "[services.stub]\n")), [], &overrides)?;
-
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let gateway = runtime.block_on(Gateway::start(&loaded.config, Options::default()))?;
-        let server = Server::bind(Settings { listen: ([127, 0, 0, 1], 0).into(), ..Settings::default() })?;
-        let address = server.local_addr();
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let serving = runtime.spawn(server.serve(Current::new(gateway.service()), async { drop(stopped.await) }));
-
-        let grant = Grant::new("service-gateway", SystemTime::now() + Duration::from_secs(3600)).with_subject("bench");
-        let token = sign(&grant, &secret, Algorithm::HS512)?;
-        let form = "doc_url=http%3A%2F%2Fexample.org%2Fa.wav&language=fr";
-        let annotate = format!(
-            "POST /stub/annotate HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
-            form.len()
-        )
-        .into_bytes();
-        let mut under_test = Self { runtime, gateway, address, stop, serving, status: Vec::new(), annotate };
-        let accepted: serde_json::Value = serde_json::from_slice(&under_test.ask(&under_test.annotate)?)?;
-        let uuid = accepted["uuid"].as_str().ok_or_else(|| accepted.to_string())?;
-        under_test.status =
-            format!("GET /stub/status?uuid={uuid} HTTP/1.1\r\nHost: {address}\r\nAccept: */*\r\n\r\n").into_bytes();
-        Ok(under_test)
+/// Bytes on the disk.
+fn size(directory: &Path) -> Fallible<u64> {
+    let mut size = 0;
+    for entry in std::fs::read_dir(directory)? {
+        size += entry?.metadata()?.len();
     }
-
-    /// The body that a status has: bare hyper gives the same.
-    fn status_body(&self) -> Fallible<Vec<u8>> {
-        self.ask(&self.status)
-    }
-
-    /// One request, the body of its answer.
-    fn ask(&self, request: &[u8]) -> Fallible<Vec<u8>> {
-        use std::io::Read;
-        let mut stream = std::net::TcpStream::connect(self.address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        let line = request.windows(2).position(|two| two == b"\r\n").ok_or("no request")? + 2;
-        stream.write_all(&[&request[..line], b"Connection: close\r\n", &request[line..]].concat())?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        let head = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or("no answer")?;
-        Ok(answer.split_off(head + 4))
-    }
-
-    /// Tasks that the gateway says it accepted, and bytes on the disk.
-    fn kept(&self, directory: &Path) -> Fallible<(u64, u64)> {
-        let stats = self.ask(b"GET /stub/stats HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\n\r\n")?;
-        let stats: serde_json::Value = serde_json::from_slice(&stats)?;
-        let rows = stats["invocations"].as_u64().ok_or_else(|| stats.to_string())?;
-        let mut size = 0;
-        for entry in std::fs::read_dir(directory)? {
-            size += entry?.metadata()?.len();
-        }
-        Ok((rows, size))
-    }
-
-    fn stop(self) -> Fallible<()> {
-        drop(self.stop);
-        self.runtime.block_on(self.serving)??;
-        self.runtime.block_on(self.gateway.stop());
-        Ok(())
-    }
+    Ok(size)
 }

@@ -227,6 +227,7 @@ impl Driver {
     fn committed(&mut self, result: Result<Vec<Written>, CommitFault>) {
         match &result {
             Ok(written) => {
+                tracing::trace!(target: "service_gateway::engine::commit", writes = written.len(), "committed");
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("the store commits again");
                 }

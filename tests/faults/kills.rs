@@ -10,7 +10,7 @@ use crate::{
     place::{LONG, SQLITE, Workshop, ready},
     postgres::Postgres,
     rabbit::Rabbit,
-    support::{Gateway, pause, until},
+    support::{Gateway, pause},
     verdict::Verdict,
 };
 use std::{
@@ -23,6 +23,9 @@ use std::{
 
 /// Arrivals a second.
 const RATE: u32 = 12;
+
+/// How long a worker may take to be ready.
+const STARTS: Duration = Duration::from_secs(20);
 
 /// How long the short form of one arrangement goes on.
 const SHORT: Duration = Duration::from_secs(25);
@@ -146,7 +149,7 @@ fn kill_gateways(killing: &Killing, gateway: &mut Gateway, address: &Mutex<Strin
 fn kill_brokers(killing: &Killing, broker: &Rabbit) {
     let _ends = EndsAll(killing);
     let mut chance = Chance::new(killing.seed, 2);
-    while killing.wait(&mut chance, 500, 6_000) {
+    while killing.wait(&mut chance, 2_000, 9_000) {
         broker.kill9();
         killing.broker.fetch_add(1, SeqCst);
         killing.wait(&mut chance, 0, 2_000);
@@ -160,10 +163,11 @@ fn kill_workers(killing: &Killing, workshop: &Workshop, broker: &str) {
     let mut chance = Chance::new(killing.seed, 3);
     while !killing.over.load(SeqCst) {
         let mut worker = workshop.begin(broker, &[]);
-        // One that cannot start while the broker is away may end by itself.
-        until(LONG, "the worker is ready", || {
-            (worker.is_ready() || worker.has_ended() || killing.over.load(SeqCst)).then_some(())
-        });
+        // One whose broker is killed while it starts may end by itself, or wait for ever for the rest of an answer.
+        let begun = Instant::now();
+        while !worker.is_ready() && !worker.has_ended() && begun.elapsed() < STARTS && !killing.over.load(SeqCst) {
+            pause(20);
+        }
         if worker.is_ready() {
             killing.wait(&mut chance, 200, 6_000);
             killing.worker.fetch_add(1, SeqCst);
