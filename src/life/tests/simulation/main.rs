@@ -19,7 +19,8 @@
 //! The windows W0 to W15 are those of the design: between which two steps a fault falls. W14 (two gateways on one store)
 //! needs a second process and is not played here.
 //!
-//! `SIMULATION_SEEDS=n` runs so many seeds; `SIMULATION_SEED=n` runs that one and tells what happened if it fails.
+//! That the planted bugs are found, after how many seeds and by what: `cargo test -p gateway-life --test simulation found
+//! -- --nocapture`. `SIMULATION_SEEDS=n` runs so many seeds; `SIMULATION_SEED=n` runs that one and tells what happened if it fails.
 
 mod broker;
 mod check;
