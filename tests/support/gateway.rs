@@ -96,11 +96,17 @@ impl Gateway {
 
     /// Starts it again with the same configuration in the same directory, once the last process has ended.
     pub(crate) fn restart(&mut self) {
+        self.try_restart().unwrap_or_else(|why| panic!("restarted: {why}"));
+    }
+
+    /// As [`Gateway::restart`]; an `Err` says why the new process ended without serving.
+    pub(crate) fn try_restart(&mut self) -> Result<(), String> {
         assert!(self.child.try_wait().unwrap().is_some(), "the last process has not ended: stop it first");
         let from = self.log().len();
         self.child = spawn(self.directory(), |_| {});
         let directory = self.directory().to_owned();
-        self.address = serving(&mut self.child, &directory, from).unwrap_or_else(|why| panic!("restarted: {why}"));
+        self.address = serving(&mut self.child, &directory, from)?;
+        Ok(())
     }
 
     /// SIGTERM, its end with exit code 0, and a start.

@@ -157,7 +157,7 @@ kill9() {
     [ -d "$1" ] || return 0
     dir=$(cd "$1" && pwd)
     end_process "$dir/server.pid" "$dir" KILL 5
-    grep -slzxF "SG_TEST_RIG_DIR=$dir" /proc/[0-9]*/environ | while IFS=/ read -r _ _ pid _; do
+    { grep -slzxF "SG_TEST_RIG_DIR=$dir" /proc/[0-9]*/environ || true; } | while IFS=/ read -r _ _ pid _; do
         kill -KILL "$pid" 2>/dev/null || true
     done
 }
