@@ -18,6 +18,7 @@ use gateway_contract::{Facts, Readiness};
 use gateway_life::Limits;
 use gateway_worker::GuardCommand;
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex},
     thread::JoinHandle,
     time::Duration,
@@ -39,6 +40,9 @@ pub struct Options {
     /// program `service-gateway` answers. A host that mounts the gateway and runs programs with the embedded broker
     /// calls [`guard_main`](crate::guard_main) at the beginning of its own `main`, or names the program here.
     pub guard: GuardCommand,
+    /// Where our own server listens, if the gateway has one: its temporary files are admitted as documents, and a workflow's
+    /// steps are submitted there. Default: nowhere; then `server.public_url` says where we are.
+    pub listening: Option<SocketAddr>,
     /// Where several gateways share a PostgreSQL: how long one that gives no sign keeps its messages. The same for all.
     /// Default: 20 s.
     pub lease: LeaseTimes,
@@ -46,7 +50,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { guard: GuardCommand::this_binary(), lease: LeaseTimes::default() }
+        Self { guard: GuardCommand::this_binary(), listening: None, lease: LeaseTimes::default() }
     }
 }
 
@@ -82,7 +86,7 @@ impl Gateway {
         let config = config.clone().completed();
         let store = open_store(&config, options.lease).await?;
         let plan = Arc::new(ArcSwap::from_pointee(Plan::new(&config, store.installation())));
-        let policy = locate::policy(&config)?;
+        let policy = locate::policy(&config, options.listening)?;
         let keys = setup::keys(&config)?;
         let recorder = setup::recorder(&plan.load());
         let (mailbox, letters) = engine::mailbox();
@@ -100,6 +104,7 @@ impl Gateway {
                 config: config.clone(),
                 plan: plan.clone(),
                 policy: policy.clone(),
+                steps: locate::steps(&config, options.listening)?,
                 guard: options.guard,
                 store: store.clone(),
                 cache: cache.clone(),
@@ -154,6 +159,7 @@ impl Gateway {
             max_body: config.server.max_body.bytes() as usize,
             documents: Documents::new(&config, policy),
             sender: Sender(desk.clone()),
+            steps: steps(&config),
         };
         let core = Core {
             installation: Installation(desk),
@@ -280,6 +286,12 @@ async fn open_store(config: &Config, lease: LeaseTimes) -> Result<Arc<dyn Store>
     let open = move || Sqlite::open(file.as_deref(), engine::now());
     let store = tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Thread)??;
     Ok(Arc::new(store))
+}
+
+/// The routes of all services, where the embedded broker runs the chains: it knows no others.
+fn steps(config: &Config) -> Option<Arc<[Box<str>]>> {
+    let routes = config.services.values().map(|service| service.route.as_str().into());
+    (config.broker.url == BrokerUrl::Embedded).then(|| routes.collect())
 }
 
 fn limits(config: &Config, shared: bool) -> Limits {

@@ -9,6 +9,7 @@ pub mod plan;
 pub mod setup;
 pub mod stack;
 pub mod store;
+mod workflow;
 
 mod gateway;
 mod keys;

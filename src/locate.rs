@@ -4,7 +4,7 @@ use crate::setup::StartError;
 use gateway_config::Config;
 use gateway_contract::{Locate, Rejection, code};
 use gateway_outside::{Fault, Policy};
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 /// `[documents]` and `[annotations]` for the document layer.
 #[derive(Clone, Debug)]
@@ -35,8 +35,26 @@ impl Documents {
 ///
 /// Our own temporary files are admitted by the host of `server.public_url`, which their URLs then begin with. Without a
 /// `public_url` they begin with what the request says our host is: that is no reason to admit a host, so then such a
-/// URL is judged like any other.
-pub(crate) fn policy(config: &Config) -> Result<Policy, StartError> {
+/// URL is admitted only if it leads to where we are `listening`.
+pub(crate) fn policy(config: &Config, listening: Option<SocketAddr>) -> Result<Policy, StartError> {
+    let policy = configured(config)?;
+    Ok(match listening {
+        Some(listening) => policy.with_own(listening, "/temporary_file/"),
+        None => policy,
+    })
+}
+
+/// Where the steps of a workflow may be submitted: to what documents may come from, and to ourselves.
+pub(crate) fn steps(config: &Config, listening: Option<SocketAddr>) -> Result<Policy, StartError> {
+    // Whatever documents may be, a gateway speaks HTTP.
+    let policy = configured(config)?.with_schemes(["http", "https"]);
+    Ok(match listening {
+        Some(listening) => policy.with_own(listening, "/"),
+        None => policy,
+    })
+}
+
+fn configured(config: &Config) -> Result<Policy, StartError> {
     let fault = |fault: Fault| StartError::Documents(fault.to_string());
     let mut policy = Policy::default()
         .with_schemes(&config.documents.schemes)

@@ -15,7 +15,7 @@ pub struct ServicePlan {
     pub layer: Arc<LayerService>,
     /// Its table.
     pub config: Service,
-    /// The program of its worker, if it has one of ours.
+    /// The program of its worker, if it has one. (The workflow service needs none: we run its chains.)
     pub program: Option<Program>,
     name: Arc<str>,
 }
@@ -69,7 +69,7 @@ impl Plan {
                     route: service.route.as_str().into(),
                     requires_document: service.requires_document,
                 };
-                let program = service.worker.as_ref().map(program);
+                let program = service.worker.as_ref().filter(|worker| !worker.command.is_empty()).map(program);
                 Arc::new(ServicePlan {
                     layer: Arc::new(layer),
                     config: service.clone(),

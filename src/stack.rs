@@ -22,15 +22,16 @@ use gateway_pages::{Answers, Pages, PagesLayer};
 use gateway_respond::{Respond, RespondLayer};
 use gateway_route::{Route, RouteLayer, Routes};
 use gateway_status::{Status, StatusLayer};
+use gateway_workflow::{Workflow, WorkflowLayer};
 use http::{Request, Response};
 use std::{convert::Infallible, sync::Arc};
 use tower_layer::Layer;
 use tower_service::Service;
 
 /// The whole stack round any application, as a type a host can name. No box and no `dyn` on its hot paths.
-pub type Stack<S> = Route<Metrics<Respond<Auth<Status<Answers<Files<Submitting<S>, Shelf>, Installation>, Keeper>>>>>;
-/// The part of the stack that submissions cross.
-pub type Submitting<S> = ReadArguments<Document<Dispatch<Beyond<S>, Sender>, Documents>>;
+pub type Stack<S> = Route<Metrics<Respond<Auth<Status<Answers<ReadArguments<Reading<S>>, Installation>, Keeper>>>>>;
+/// The part of the stack that bodies reach.
+pub type Reading<S> = Files<Workflow<Document<Dispatch<Beyond<S>, Sender>, Documents>>, Shelf>;
 
 /// What the stack is made of: built once from the configuration, cloned cheaply.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub(crate) struct Materials {
     pub(crate) max_body: usize,
     pub(crate) documents: Documents,
     pub(crate) sender: Sender,
+    /// The routes that a workflow's steps may name, if nobody but us can run it.
+    pub(crate) steps: Option<Arc<[Box<str>]>>,
 }
 
 /// The gateway as a [`Layer`]; see [`crate::Gateway::layer`].
@@ -75,6 +78,7 @@ impl<S> Layer<S> for GatewayLayer {
             max_body,
             documents,
             sender,
+            steps,
         } = self.materials.clone();
         let route = if self.alone { RouteLayer::alone(routes) } else { RouteLayer::new(routes) };
         tower::ServiceBuilder::new()
@@ -90,10 +94,13 @@ impl<S> Layer<S> for GatewayLayer {
             .layer(StatusLayer::new(keeper))
             // Answer it, if it asks about a service or about us.
             .layer(PagesLayer::new(installation, pages).metrics(metrics))
-            // Keep it, or give it back, if it is a temporary file: an upload is no submission, and larger than one.
-            .layer(FilesLayer::new(shelf, max_file))
-            // Read it: submissions alone come this far with a body; the seed's clients send `doc_url` in a form.
+            // Read it, if it is a submission; the seed's clients send `doc_url` in a form. What may hold files is left.
             .layer(ArgumentsLayer::new(max_body))
+            // Keep it, or give it back, if it is a temporary file or has some in its form: both are larger than the
+            // body of a submission, and the form's other fields join the arguments.
+            .layer(FilesLayer::new(shelf, max_file, max_body as u64))
+            // Read the chain, if it is a workflow: its files have URLs by now.
+            .layer(WorkflowLayer::new(steps))
             // Find it: a storage id becomes a URL, every URL is judged.
             .layer(DocumentLayer::new(documents))
             // Send it: written down, then answered.

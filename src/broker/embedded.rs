@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use gateway_config::OnLost;
 use gateway_contract::{BoxFuture, Part};
 use gateway_life::{Answer, Fact, Millis, Publish, Raised, Report, Run, Source, State, Task};
-use gateway_worker::{Ending, Event, Job, Program, Runner, RunnerFault, RunnerSettings, recover};
+use gateway_worker::{DynHandler, Ending, Event, Job, Program, Runner, RunnerFault, RunnerSettings, recover};
 use healths::Healths;
 use serde_json::Value;
 use std::{
@@ -82,6 +82,8 @@ struct Shared {
     plan: Arc<ArcSwap<Plan>>,
     store: Arc<dyn Store>,
     runner: Runner,
+    /// Runs the chains of the workflow service.
+    chains: DynHandler,
     runs: PathBuf,
     /// What runs, and how to stop it.
     running: Mutex<HashMap<Uuid, CancellationToken>>,
@@ -97,13 +99,14 @@ impl Embedded {
         store: Arc<dyn Store>,
         mailbox: Mailbox,
         mut runner: RunnerSettings,
+        chains: DynHandler,
     ) -> Result<Self, RunnerFault> {
         let closing = CancellationToken::new();
         runner.shutdown = closing.clone();
         let runs = runner.directory.clone();
         let runner = Runner::new(runner)?;
         let (running, healths, tracker) = (Mutex::default(), Healths::default(), TaskTracker::new());
-        let shared = Shared { mailbox, plan, store, runner, runs, running, healths, closing, tracker };
+        let shared = Shared { mailbox, plan, store, runner, chains, runs, running, healths, closing, tracker };
         let with_workers = |service: &&Arc<ServicePlan>| service.config.worker.is_some();
         let services = shared.plan.load();
         let alarms = services.services().iter().filter(with_workers).map(|service| (service.name(), Arc::default()));
@@ -331,23 +334,28 @@ async fn run(
     events: mpsc::Sender<Event>,
     cancel: CancellationToken,
 ) -> Ending {
-    let Some(program) = service.program.as_ref().map(|program| limited(program, task)) else {
+    let Some(worker) = &service.config.worker else {
         return Ending::Failure { class: "NotRegistered".into(), message: "the service has no worker any more".into() };
     };
+    let limit = limit(worker.timeout, task);
     let Some(argument) = argument(body) else {
         return Ending::Failure { class: "ValueError".into(), message: "the stored message cannot be read".into() };
     };
     let job = Job::new(task.id, &*service.layer.name, task.attempts, argument).versioned(&*service.config.version);
-    shared.runner.run(job, &program, events, cancel).await
+    match &service.program {
+        Some(program) => {
+            let program = Program { timeout: limit, ..program.clone() };
+            shared.runner.run(job, &program, events, cancel).await
+        }
+        // The one service that has a worker and no program is the workflow service.
+        None => shared.runner.call(job, &shared.chains, limit, events, cancel).await,
+    }
 }
 
-/// The program with the task's own limit, where that is the shorter one.
-fn limited(program: &Program, task: &Task) -> Program {
-    let mut program = program.clone();
-    if let Some(limit) = task.run_limit.and_then(|limit| u64::try_from(limit).ok()) {
-        program.timeout = program.timeout.min(Duration::from_millis(limit));
-    }
-    program
+/// How long a run may take: as configured, or by the task's own limit, where that is the shorter one.
+fn limit(configured: Duration, task: &Task) -> Duration {
+    let own = task.run_limit.and_then(|limit| u64::try_from(limit).ok()).map(Duration::from_millis);
+    own.map_or(configured, |own| own.min(configured))
 }
 
 /// The one positional argument in a message's body: `[[argument], {}, {…}]`.

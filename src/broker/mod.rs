@@ -13,6 +13,7 @@ use crate::{
     plan::Plan,
     setup::StartError,
     store::{Store, StoreError},
+    workflow,
 };
 use amqp::Amqp;
 use arc_swap::ArcSwap;
@@ -140,6 +141,8 @@ pub struct StartBroker {
     pub plan: Arc<ArcSwap<Plan>>,
     /// Which documents may be fetched.
     pub policy: Policy,
+    /// Where a workflow's steps may be submitted.
+    pub steps: Policy,
     /// How to start the guard of a program.
     pub guard: GuardCommand,
     /// What is durable.
@@ -154,7 +157,7 @@ pub struct StartBroker {
 
 /// Makes the broker that `broker.url` names, on the current runtime. It is idle until [`Broker::begin`].
 pub fn start(start: StartBroker) -> Result<Arc<dyn Broker>, StartError> {
-    let StartBroker { config, plan, policy, guard, store, cache, mailbox, shelf } = start;
+    let StartBroker { config, plan, policy, steps, guard, store, cache, mailbox, shelf } = start;
     match &config.broker.url {
         BrokerUrl::Embedded => {
             let runs = runs(&config.store.url, &*store);
@@ -162,7 +165,8 @@ pub fn start(start: StartBroker) -> Result<Arc<dyn Broker>, StartError> {
             let client = Client::new(policy, Limits::default()).map_err(|error| workers(&error))?;
             let mut settings = RunnerSettings::new(runs, guard, client);
             settings.files = Some(Arc::new(ProgramFiles::new(&config, shelf)));
-            Ok(Arc::new(Embedded::new(plan, store, mailbox, settings).map_err(|error| workers(&error))?))
+            let chains = workflow::handler(steps).map_err(|error| workers(&error))?;
+            Ok(Arc::new(Embedded::new(plan, store, mailbox, settings, chains).map_err(|error| workers(&error))?))
         }
         BrokerUrl::Amqp(url) => Ok(Arc::new(Amqp::new(&config, url.expose(), plan, store, cache, mailbox)?)),
     }

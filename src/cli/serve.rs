@@ -43,11 +43,12 @@ async fn serve(config: &Config) -> Result<(), ExitCode> {
     let mut stop = Stop::new().map_err(failed)?;
     let server =
         Server::bind(settings(config)).map_err(|error| failed(format!("{}: {error}", config.server.listen)))?;
+    let address = server.local_addr();
+    let listening = Some(address);
     let gateway = tokio::select! {
-        gateway = Gateway::start(config, Options::default()) => gateway.map_err(failed)?,
+        gateway = Gateway::start(config, Options { listening, ..Options::default() }) => gateway.map_err(failed)?,
         () = stop.asked() => return Ok(()),
     };
-    let address = server.local_addr();
     tracing::info!(%address, broker = config.broker.url.redacted(), store = config.store.url.redacted(), "serving");
 
     let mut lost = false;

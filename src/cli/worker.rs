@@ -1,7 +1,7 @@
 //! `service-gateway worker`
 
 use super::{ConfigFile, exit, failed, logs, say};
-use crate::{broker::amqp, locate, plan};
+use crate::{broker::amqp, locate, plan, workflow};
 use gateway_amqp::Address;
 use gateway_config::{BrokerUrl, Config};
 use gateway_outside::{Client, Limits};
@@ -60,7 +60,7 @@ impl Worker {
             tracing::warn!("{warning}");
         }
         let runs = runs().map_err(failed)?;
-        let policy = locate::policy(config).map_err(failed)?;
+        let policy = locate::policy(config, Some(config.server.listen)).map_err(failed)?;
         let client = Client::new(policy, Limits::default()).map_err(failed)?;
         let files = files(config, &client);
         let mut runner = RunnerSettings::new(runs, GuardCommand::this_binary(), client);
@@ -121,6 +121,14 @@ fn service(config: &Config, name: &str) -> Result<Service, String> {
     let Some(worker) = &service.worker else {
         return Err(format!("services.{name} has no [services.{name}.worker]: its workers are others"));
     };
+    let work = if worker.command.is_empty() {
+        // The workflow service: every other has a command, or the configuration is faulty.
+        let policy = locate::steps(config, Some(config.server.listen)).map_err(|error| error.to_string())?;
+        let handler = workflow::handler(policy).map_err(|error| error.to_string())?;
+        Work::Handler { handler, timeout: worker.timeout }
+    } else {
+        Work::Program(plan::program(worker))
+    };
     Ok(Service {
         queue: amqp::queue(service),
         app: config.broker.app.clone(),
@@ -132,7 +140,7 @@ fn service(config: &Config, name: &str) -> Result<Service, String> {
             gateway_config::OnLost::Retry => OnLost::Retry,
             gateway_config::OnLost::Fail => OnLost::Fail,
         },
-        ..Service::new(name, Work::Program(plan::program(worker)))
+        ..Service::new(name, work)
     })
 }
 

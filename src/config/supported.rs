@@ -22,18 +22,11 @@ pub(crate) struct NotYet {
 }
 
 /// The list.
-pub(crate) const NOT_YET: &[NotYet] = &[
-    NotYet {
-        what: "OTLP export is not available in this version: leave it empty",
-        answer: Answer::Refused,
-        asked: |config| when(config.telemetry.otlp_endpoint.is_some(), "telemetry.otlp_endpoint"),
-    },
-    NotYet {
-        what: "the workflow service is not available in this version",
-        answer: Answer::Refused,
-        asked: |config| when(config.services.contains_key("simple_workflow"), "services.simple_workflow"),
-    },
-];
+pub(crate) const NOT_YET: &[NotYet] = &[NotYet {
+    what: "OTLP export is not available in this version: leave it empty",
+    answer: Answer::Refused,
+    asked: |config| when(config.telemetry.otlp_endpoint.is_some(), "telemetry.otlp_endpoint"),
+}];
 
 /// `key`, if it asks.
 fn when(asks: bool, key: &str) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! A document from its URL into a file.
 
-use crate::{Client, client::fetchable, policy::Fault, redact};
+use crate::{Client, policy::Fault, redact};
 use futures_util::StreamExt;
 use percent_encoding::percent_decode_str;
 use std::{path::Path, time::Duration};
@@ -91,8 +91,7 @@ impl Client {
     ) -> Result<Downloaded, DownloadFault> {
         let shown = redact(url);
         let refused = |fault| DownloadFault::Refused { url: shown.clone(), fault };
-        let admitted = self.policy.admit(url).map_err(refused)?;
-        fetchable(&admitted).map_err(refused)?;
+        let admitted = self.policy.fetched(url).map_err(refused)?;
         let tries = self.with_retries(admitted, &shown, to, max_bytes, &mut on_progress);
         match tokio::time::timeout_at(deadline, tries).await {
             Ok(result) => result,
@@ -230,7 +229,6 @@ mod tests {
         assert_eq!(extension("http://h/x."), None);
     }
 
-    /// Past `admit`, which refuses this name by its text: what counts here is what it resolves to.
     #[tokio::test]
     async fn a_name_that_leads_inside_is_refused_when_we_connect() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,10 +1,10 @@
 //! Short exchanges: JSON asked for, JSON handed in, a file handed in.
 
-use crate::{Client, client::fetchable, policy::Fault, redact};
+use crate::{Client, policy::Fault, redact};
 use futures_util::{Stream, StreamExt};
 use reqwest::{
-    Body, RequestBuilder, Response,
-    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
+    Body, Method, RequestBuilder, Response,
+    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap},
 };
 use std::{
     hash::{BuildHasher, RandomState},
@@ -131,10 +131,27 @@ impl Client {
         self.exchange(request, &shown, Some(limit)).await
     }
 
+    /// Sends a request with headers of the caller's, and asks for JSON. Of the answer at most `limit` bytes are taken; a
+    /// longer one is a fault.
+    ///
+    /// # Errors
+    /// [`ExchangeFault`].
+    pub async fn ask(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        limit: usize,
+    ) -> Result<Reply, ExchangeFault> {
+        let (url, shown) = self.admitted(url)?;
+        let request = self.strict.request(method, url).header(ACCEPT, "application/json").headers(headers);
+        self.exchange(request.body(body), &shown, Some(limit)).await
+    }
+
     fn admitted(&self, url: &str) -> Result<(Url, String), ExchangeFault> {
         let shown = redact(url);
-        let admitted = self.policy.admit(url).and_then(|url| fetchable(&url).map(|()| url));
-        match admitted {
+        match self.policy.fetched(url) {
             Ok(url) => Ok((url, shown)),
             Err(fault) => Err(ExchangeFault::Refused { url: shown, fault }),
         }

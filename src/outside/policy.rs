@@ -1,9 +1,9 @@
 //! Which URLs are admitted.
 
-use crate::{address::is_public, redact};
+use crate::{address::is_public, client::fetchable, redact};
 use std::{
     collections::HashSet,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
 };
 use thiserror::Error;
 use url::{Host, Url};
@@ -31,11 +31,17 @@ pub struct Policy {
     private_networks: bool,
     /// As [`host_key`] writes them.
     hosts: HashSet<String>,
+    own: Vec<Own>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { schemes: vec!["http".into(), "https".into()], private_networks: false, hosts: HashSet::new() }
+        Self {
+            schemes: vec!["http".into(), "https".into()],
+            private_networks: false,
+            hosts: HashSet::new(),
+            own: Vec::new(),
+        }
     }
 }
 
@@ -90,7 +96,16 @@ impl Policy {
         Ok(self)
     }
 
-    /// Judges a document URL by its text alone: nothing is resolved.
+    /// Admits what our own server gives: it listens at `listen`, and paths that begin with `below` are meant. A URL with
+    /// the host `localhost` counts as one of ours, too, if the server listens there.
+    #[must_use]
+    pub fn with_own(mut self, listen: SocketAddr, below: &str) -> Self {
+        self.own.push(Own { listen, below: below.to_owned() });
+        self
+    }
+
+    /// Judges a document URL by its text alone: nothing is resolved, so a name is always admitted here. (Whoever connects
+    /// judges what it leads to.)
     ///
     /// It must have a scheme of the policy, a host and a path that is not empty, be at most [`MAX_URL`] long and hold
     /// no control characters. Gives it as the `url` crate writes it, which is how the worker and we both understand
@@ -142,14 +157,29 @@ impl Policy {
         }
         let host = host_of(url).ok_or_else(|| Fault::Invalid(format!("{shown:?} has no valid host")))?;
         let admitted = match &host {
-            Host::Domain(name) => !is_local_name(name),
+            Host::Domain(_) => true,
             Host::Ipv4(address) => is_public((*address).into()),
             Host::Ipv6(address) => is_public((*address).into()),
         };
-        if admitted || self.private_networks || self.hosts.contains(&host_key(&host)) {
+        let ours = || self.own.iter().any(|own| own.is(url));
+        if admitted || self.private_networks || self.hosts.contains(&host_key(&host)) || ours() {
             return Ok(());
         }
         Err(not_allowed(&host_key(&host)))
+    }
+
+    /// The URL to connect to for an admitted one, if we can fetch it: our own server's name becomes its address, which
+    /// is admitted where the name's is not.
+    pub(crate) fn fetched(&self, text: &str) -> Result<Url, Fault> {
+        let mut url = self.admit(text)?;
+        fetchable(&url)?;
+        if url.domain() == Some("localhost")
+            && let Some(own) = self.own.iter().find(|own| own.is(&url))
+            && url.set_ip_host(own.loopback()).is_err()
+        {
+            return Err(Fault::Invalid(format!("{:?} cannot be our own", redact(text))));
+        }
+        Ok(url)
     }
 
     /// Whether we may connect to `address`, which `name` resolved to.
@@ -185,10 +215,41 @@ fn name_key(name: &str) -> String {
     name.trim_end_matches('.').to_ascii_lowercase()
 }
 
-/// `localhost` and everything below it is loopback by definition (RFC 6761).
-fn is_local_name(name: &str) -> bool {
-    let name = name_key(name);
-    name == "localhost" || name.ends_with(".localhost")
+/// What our own server gives.
+#[derive(Debug, Clone)]
+struct Own {
+    listen: SocketAddr,
+    below: String,
+}
+
+impl Own {
+    fn is(&self, url: &Url) -> bool {
+        let here = match url.host() {
+            Some(Host::Ipv4(address)) => self.listens_at(address.into()),
+            Some(Host::Ipv6(address)) => self.listens_at(address.into()),
+            Some(Host::Domain(name)) => name == "localhost" && self.listens_at(self.loopback()),
+            None => false,
+        };
+        // What terminates TLS is somebody else.
+        here && url.scheme() == "http"
+            && url.port_or_known_default() == Some(self.listen.port())
+            && url.path().starts_with(&self.below)
+    }
+
+    fn listens_at(&self, address: IpAddr) -> bool {
+        let ip = self.listen.ip();
+        // Only an address of this machine can be bound.
+        ip == address || (ip.is_unspecified() && UdpSocket::bind((address, 0)).is_ok())
+    }
+
+    /// The loopback address that the server listens at, if it listens at one.
+    fn loopback(&self) -> IpAddr {
+        match self.listen.ip() {
+            ip if ip.is_loopback() => ip,
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -257,9 +318,6 @@ mod tests {
             "0177.0.0.1",
             "127.0.0.1.",
             "0",
-            "localhost",
-            "LOCALHOST.",
-            "db.localhost",
             "10.0.0.1:8080",
             "192.168.0.1",
             "169.254.169.254",
@@ -278,10 +336,41 @@ mod tests {
             let url = format!("http://{host}/x");
             assert!(matches!(policy.admit(&url), Err(Fault::NotAllowed(_))), "{url}: {:?}", policy.admit(&url));
         }
-        for host in ["127.0.0.1", "localhost", "[::1]", "0x7f.1", "%31%32%37.0.0.1"] {
+        for host in ["127.0.0.1", "[::1]", "0x7f.1", "%31%32%37.0.0.1"] {
             assert!(matches!(policy.admit(&format!("s3://{host}/x")), Err(Fault::NotAllowed(_))), "s3 {host}");
         }
         assert!(policy.admit("s3://bucket/key").is_ok());
+        for name in ["localhost", "LOCALHOST.", "db.localhost"] {
+            assert!(policy.admit(&format!("http://{name}/x")).is_ok(), "{name} is not resolved here");
+            assert!(!policy.admits_address(name, [127, 0, 0, 1].into()), "{name} is judged by who connects");
+        }
+    }
+
+    #[test]
+    fn what_our_own_server_gives_is_admitted_and_nothing_beside_it() {
+        let policy = |listen: &str| Policy::default().with_own(listen.parse().unwrap(), "/files/");
+        let given = policy("127.0.0.1:5000");
+        for url in ["http://127.0.0.1:5000/files/a", "http://localhost:5000/files/a"] {
+            assert_eq!(given.fetched(url).map(String::from), Ok("http://127.0.0.1:5000/files/a".to_owned()));
+        }
+        for url in [
+            "http://127.0.0.1:5001/files/a",
+            "http://127.0.0.1/files/a",
+            "https://127.0.0.1:5000/files/a",
+            "http://127.0.0.2:5000/files/a",
+            "http://127.0.0.1:5000/admin",
+            "http://127.0.0.1:5000/files/../admin",
+            "http://127.0.0.1:5000/files/%2e%2e/admin",
+        ] {
+            assert!(matches!(given.admit(url), Err(Fault::NotAllowed(_))), "{url}");
+        }
+        let elsewhere = given.fetched("http://localhost:5001/files/a").map(String::from);
+        assert_eq!(elsewhere, Ok("http://localhost:5001/files/a".to_owned()), "judged when it is resolved");
+        let everywhere = policy("0.0.0.0:5000");
+        assert!(everywhere.admit("http://127.0.0.1:5000/files/a").is_ok());
+        assert!(everywhere.admit("http://10.255.255.254:5000/files/a").is_err(), "an address of another machine");
+        let named = policy("[::1]:80").fetched("http://localhost/files/a").map(String::from);
+        assert_eq!(named, Ok("http://[::1]/files/a".to_owned()));
     }
 
     #[test]

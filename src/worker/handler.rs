@@ -3,7 +3,16 @@
 use crate::{Ending, Event, Job, progress::Progress};
 use gateway_outside::Client;
 use serde_json::{Value, value::to_raw_value};
-use std::{fmt, future::Future, path::Path, pin::Pin, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    path::Path,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 use tokio::{join, sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
@@ -59,9 +68,17 @@ pub struct HandlerTask {
     /// Where the document is.
     pub document_url: Option<String>,
     client: Client,
+    given_up: Arc<AtomicBool>,
 }
 
 impl HandlerTask {
+    /// Has the task come to its end without its handler, because it was cancelled or took too long? A handler that is
+    /// dropped can ask it in the `Drop` of what it holds, to stop what it began elsewhere; where it is `false` then, the
+    /// worker is shutting down, and the task is begun again.
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Relaxed)
+    }
+
     /// Fetches the document into a file; at most `max_bytes`. Only from where the policy lets us.
     ///
     /// # Errors
@@ -140,7 +157,15 @@ impl DynHandler {
     }
 
     /// Does a job, telling `events` how far it is. Dropped, the handler is dropped.
-    pub(crate) async fn call(&self, job: &Job, client: &Client, events: &mpsc::Sender<Event>) -> Ending {
+    ///
+    /// Whoever drops it sets `given_up` before, if nobody goes on with the task.
+    pub(crate) async fn call(
+        &self,
+        job: &Job,
+        client: &Client,
+        events: &mpsc::Sender<Event>,
+        given_up: &Arc<AtomicBool>,
+    ) -> Ending {
         let progress = Arc::new(Progress::new(None));
         let task = HandlerTask {
             id: job.id,
@@ -149,6 +174,7 @@ impl DynHandler {
             argument: job.argument.clone(),
             document_url: job.document_url.clone(),
             client: client.clone(),
+            given_up: given_up.clone(),
         };
         // A task of its own, so that a panic ends nothing else.
         let handling = AbortOnDropHandle::new(tokio::spawn((self.0)(task, HandlerProgress(progress.clone()))));
@@ -190,7 +216,7 @@ mod tests {
         let client = Client::new(Policy::default(), Limits::default()).unwrap();
         let (events, mut received) = mpsc::channel(10);
         let job = Job::new(Uuid::nil(), "s", 1, json!({"a": 1}));
-        let ending = DynHandler::new(handler).call(&job, &client, &events).await;
+        let ending = DynHandler::new(handler).call(&job, &client, &events, &Arc::default()).await;
         drop(events);
         let mut heard = Vec::new();
         while let Some(event) = received.recv().await {

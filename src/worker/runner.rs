@@ -17,6 +17,10 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime},
 };
 use tokio::{
@@ -147,15 +151,22 @@ impl Runner {
         let deadline = after(limit);
         let start = Event::Started { host: self.host.clone(), start_time: SystemTime::now() };
         drop(timeout(TELLING, events.send(start)).await); // nobody has to listen
+        let given_up = Arc::<AtomicBool>::default();
+        // Before the handler is dropped, which happens as soon as this is known.
+        let stops = async {
+            let stop = self.stop(&cancel, deadline).await;
+            given_up.store(stop != Stop::ShuttingDown, Relaxed);
+            stop
+        };
         let works = async {
-            match handler.call(&job, &self.settings.client, &events).await {
+            match handler.call(&job, &self.settings.client, &events, &given_up).await {
                 Ending::Success(result) => self.hand_in(&job, None, result, &events).await,
                 ending => ending,
             }
         };
         let ending = select! {
             biased;
-            stop = self.stop(&cancel, deadline) => match stop {
+            stop = stops => match stop {
                 Stop::Cancelled => Ending::Cancelled,
                 Stop::ShuttingDown => Ending::Aborted,
                 Stop::TimeLimit | Stop::TooLarge => Ending::timeout(limit),

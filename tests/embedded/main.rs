@@ -17,6 +17,7 @@
 //! | `proxies.rs` | what a proxy says about the client |
 //! | `commands.rs` | check, token, serve with a faulty configuration |
 //! | `client.rs` | submit, status, cancel, services |
+//! | `workflow.rs` | chains of services |
 //! | `demo.rs` | the demo, and the curl lines it prints |
 
 #![allow(clippy::unwrap_used)] // tests
@@ -40,6 +41,7 @@ mod refusals;
 mod restart;
 mod tokens;
 mod work;
+mod workflow;
 
 /// Every request is admitted, and documents may be on this machine.
 const OPEN: &str = "[auth]\nmode = \"none\"\n[documents]\nallow_hosts = [\"127.0.0.1\"]\n";

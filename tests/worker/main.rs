@@ -12,6 +12,7 @@
 //! | `celery.rs` | real Celery clients: tasks of both protocols, inspect and control |
 //! | `handler.rs` | a handler in Rust instead of a program |
 //! | `health.rs` | a command that is not there |
+//! | `workflow.rs` | chains, by a worker of ours |
 //! | `store.rs` | a storage service, annotation store and callback sink |
 
 #![allow(clippy::unwrap_used)] // tests
@@ -32,3 +33,4 @@ mod place;
 mod runs;
 mod stops;
 mod store;
+mod workflow;

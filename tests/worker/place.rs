@@ -50,12 +50,21 @@ impl Place {
 
     /// A worker of ours, consuming.
     pub(crate) fn worker(&self) -> Ours {
-        self.worker_with(|_| {})
+        self.worker_of(SERVICE)
     }
 
-    /// The same, with a word about the process: its environment, say.
+    /// A worker of ours for this service, consuming.
+    pub(crate) fn worker_of(&self, service: &str) -> Ours {
+        self.consuming(service, |_| {})
+    }
+
+    /// As [`Place::worker`], with a word about the process: its environment, say.
     pub(crate) fn worker_with(&self, adjust: impl FnOnce(&mut Command)) -> Ours {
-        let worker = self.spawn_with(adjust);
+        self.consuming(SERVICE, adjust)
+    }
+
+    fn consuming(&self, service: &str, adjust: impl FnOnce(&mut Command)) -> Ours {
+        let worker = self.spawn_with(service, adjust);
         wait_for("the worker consumes", || {
             let log = worker.log();
             assert!(worker.is_running(), "the worker ended and said\n{log}");
@@ -66,16 +75,16 @@ impl Place {
 
     /// A worker of ours that may not find its broker.
     pub(crate) fn spawn(&self) -> Ours {
-        self.spawn_with(|_| {})
+        self.spawn_with(SERVICE, |_| {})
     }
 
-    fn spawn_with(&self, adjust: impl FnOnce(&mut Command)) -> Ours {
+    fn spawn_with(&self, service: &str, adjust: impl FnOnce(&mut Command)) -> Ours {
         let directory = self.gateway.directory();
         let name = format!("w{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let log = directory.join(format!("{name}.log"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_service-gateway"));
         command
-            .args(["worker", "--config", "gateway.toml", "--name", &name, SERVICE])
+            .args(["worker", "--config", "gateway.toml", "--name", &name, service])
             .env("TMPDIR", directory.join("tmp"))
             .current_dir(directory)
             .stdin(Stdio::null())

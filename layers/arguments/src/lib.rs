@@ -13,7 +13,10 @@
 //! Fields come from the query and from a form (`application/x-www-form-urlencoded` or `multipart/form-data`); the query
 //! wins, and so does the first value of a repeated name. `process` also takes a JSON object (`application/json` or
 //! `application/*+json`); JSON `null`, an empty body and any other media type count as no body. What is not wanted is
-//! read and dropped, under the same limit. Waiting has no deadline here: the server has one for the whole request.
+//! read and dropped, under the same limit.
+//!
+//! Of a **workflow** only the fields count, and a multipart form of its is passed on unread, with the query's fields:
+//! there may be files in it, which are another layer's. Waiting has no deadline here: the server has one for the whole request.
 //!
 //! ```
 //! use gateway_arguments::ArgumentsLayer;
@@ -117,6 +120,15 @@ where
             _ => return Step::pass(self.inner.call(request.map(Some))),
         };
         let (mut head, body) = request.into_parts();
+        if verb == Verb::Workflow && matches!(Kind::of(verb, &head.headers), Kind::Multipart(_)) {
+            return match query(&head) {
+                Ok(fields) => {
+                    head.extensions.insert(Arguments { fields: fields.into_map(), ..Arguments::default() });
+                    Step::pass(self.inner.call(Request::from_parts(head, Some(body))))
+                }
+                Err(fault) => Step::refuse(fault),
+            };
+        }
         if let Err(fault) = body::within(self.limit, &head.headers, &body) {
             return Step::refuse(fault);
         }
@@ -131,14 +143,20 @@ where
     }
 }
 
+/// The fields of the query.
+fn query(head: &Parts) -> Result<Fields, fault::Fault> {
+    let mut fields = Fields::default();
+    fields.urlencoded(head.uri.query().unwrap_or_default().as_bytes(), "query")?;
+    Ok(fields)
+}
+
 /// Reads query and body.
 async fn read<B>(head: &Parts, verb: Verb, body: B, limit: usize) -> Result<Arguments, fault::Fault>
 where
     B: Body,
     B::Error: Into<BoxError>,
 {
-    let mut fields = Fields::default();
-    fields.urlencoded(head.uri.query().unwrap_or_default().as_bytes(), "query")?;
+    let mut fields = query(head)?;
     let mut arguments = Arguments::default();
     match Kind::of(verb, &head.headers) {
         Kind::Urlencoded => fields.urlencoded(&body::collect(body, limit).await?, "form")?,

@@ -7,8 +7,8 @@
 //! | [`Base`] | the server (trusted proxies) | whoever prints a URL |
 //! | [`Target`] | `route` | every layer below it |
 //! | [`Identity`] | `auth` | `dispatch` |
-//! | [`Arguments`] | `arguments` | `document` |
-//! | [`Work`] | `document` | `dispatch` |
+//! | [`Arguments`] | `arguments`, and `files` for a workflow's form | `document`, `workflow` |
+//! | [`Work`] | `document`, `workflow` | `dispatch` |
 //!
 //! Below `respond` a layer may refuse with a [`Rejection`]; a response carries a [`Body`], which is either data of
 //! ours or the inner application's own body, untouched. [`Step`] is the one future of gates, errands and answers.
@@ -22,9 +22,10 @@ mod target;
 mod tasks;
 
 pub use body::{Body, Reply, View, data, plain};
+pub use path::place;
 pub use reject::{Refusal, Rejection, Side, code};
 pub use step::Step;
-pub use submit::{Arguments, Idempotency, Identity, Submission, Work};
+pub use submit::{Arguments, Idempotency, Identity, Submission, Upload, Work};
 pub use target::{Base, Page, Place, Service, Target, Verb, target};
 pub use tasks::{Facts, History, Locate, Needs, Part, Readiness, Snapshot, Stats, Tasks};
 

@@ -1,6 +1,7 @@
 //! The paths that lead to a party, as they may stand in a header or in a link.
 
 use crate::{Base, Place, Service};
+use http::{Request, header::HOST};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// What may stand in a path segment as it is (RFC 3986, unreserved).
@@ -11,6 +12,11 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 const PREFIX: &AsciiSet = &CONTROLS.add(b' ').add(b'\\');
 
 impl Base {
+    /// Scheme and host: `https://example.org`.
+    pub fn origin(&self) -> &str {
+        self.0[..self.0.len() - self.prefix().len()].trim_end_matches('/')
+    }
+
     /// The mount prefix as a link begins with it: `/gateway`, or empty at the root; visible ASCII, and never the start
     /// of another host's name.
     pub fn link(&self) -> String {
@@ -19,6 +25,17 @@ impl Base {
             prefix => format!("/{}", utf8_percent_encode(prefix, PREFIX)),
         }
     }
+}
+
+/// How the client reaches us, without a slash at the end: the [`Base`] that the server stamped; in a host that stamps
+/// none, `http://` and the request's own `Host` (empty if it has none).
+pub fn place<B>(request: &Request<B>) -> String {
+    if let Some(base) = request.extensions().get::<Base>() {
+        return base.0.trim_end_matches('/').to_owned();
+    }
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    let host = authority.or_else(|| request.headers().get(HOST)?.to_str().ok());
+    host.map_or_else(String::new, |host| format!("http://{host}"))
 }
 
 impl Service {
@@ -64,6 +81,13 @@ mod tests {
         assert_eq!(path("un café/\r\n", None), "/un%20caf%C3%A9%2F%0D%0A/");
         assert_eq!(Place::Platform.path(Some(&Base("http://h/gw".into()))), "/gw/platform/");
         assert_eq!(Place::Gateway.path(None), "/");
+    }
+
+    #[test]
+    fn an_origin_is_what_comes_before_the_prefix() {
+        for base in ["https://h:1", "https://h:1/", "https://h:1/gate/way"] {
+            assert_eq!(Base(base.into()).origin(), "https://h:1");
+        }
     }
 
     #[test]

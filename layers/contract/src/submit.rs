@@ -18,6 +18,19 @@ pub struct Arguments {
     pub json: Map<String, Value>,
     /// Query and form, in that order: the first value of each key counts, and the query wins. Values are strings.
     pub fields: Map<String, Value>,
+    /// The files of a workflow's form, in their order.
+    pub uploads: Vec<Upload>,
+}
+
+/// A file of a form, which is a temporary file by now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// The field that it came in.
+    pub field: String,
+    /// Where it is.
+    pub url: String,
+    /// SHA-256 of what is in it, in hexadecimal.
+    pub digest: String,
 }
 
 impl Arguments {
@@ -36,6 +49,8 @@ pub struct Work {
     pub annotations_url: Option<String>,
     /// Everything else the client said (`service.misc` on the wire).
     pub misc: Map<String, Value>,
+    /// What an idempotency key stands for instead of all of this, where some of it is made anew for each request.
+    pub essence: Option<Map<String, Value>>,
 }
 
 /// `Idempotency-Key` and what it stands for.
@@ -43,7 +58,7 @@ pub struct Work {
 pub struct Idempotency {
     /// The client's key.
     pub key: Box<str>,
-    /// SHA-256 over service, verb, document and parsed arguments.
+    /// SHA-256 over service, verb and work.
     pub fingerprint: [u8; 32],
 }
 
@@ -52,7 +67,7 @@ pub struct Idempotency {
 pub struct Submission {
     /// To whom.
     pub service: Arc<Service>,
-    /// `annotate` or `process`.
+    /// `annotate`, `process` or `workflow`.
     pub verb: Verb,
     /// By whom.
     pub subject: Option<Arc<str>>,

@@ -16,6 +16,16 @@ pub struct Service {
     pub requires_document: bool,
 }
 
+impl Service {
+    /// The name that only the workflow service has.
+    pub const WORKFLOW: &str = "simple_workflow";
+
+    /// Is it the one whose tasks are chains of other services' tasks?
+    pub fn is_workflow(&self) -> bool {
+        &*self.name == Self::WORKFLOW
+    }
+}
+
 /// Which party a request speaks about.
 #[derive(Debug, Clone)]
 pub enum Place {
@@ -114,11 +124,13 @@ pub enum Verb {
     Download,
     /// How many workers are needed, and why.
     Needs,
+    /// Submit a chain of services to the workflow service.
+    Workflow,
 }
 
 impl Verb {
     /// How many different [`Verb::index`] there are.
-    pub const COUNT: usize = 16;
+    pub const COUNT: usize = 17;
 
     /// The name for configuration (`auth.public`), metric labels and logs.
     pub fn name(self) -> &'static str {
@@ -139,6 +151,7 @@ impl Verb {
             Verb::Upload => "upload",
             Verb::Download => "download",
             Verb::Needs => "needs",
+            Verb::Workflow => "workflow",
         }
     }
 
@@ -161,6 +174,7 @@ impl Verb {
             Verb::Upload => 13,
             Verb::Download => 14,
             Verb::Needs => 15,
+            Verb::Workflow => 16,
         }
     }
 
@@ -183,12 +197,13 @@ impl Verb {
             Verb::Upload,
             Verb::Download,
             Verb::Needs,
+            Verb::Workflow,
         ]
     }
 
-    /// Is it `annotate` or `process`?
+    /// Does it make a task: is it `annotate`, `process` or `workflow`?
     pub fn submits(self) -> bool {
-        matches!(self, Verb::Annotate | Verb::Process)
+        matches!(self, Verb::Annotate | Verb::Process | Verb::Workflow)
     }
 
     /// Is it about a temporary file: `upload_path`, `upload` or `download`?
@@ -199,7 +214,7 @@ impl Verb {
     /// The methods that its path answers, as an `Allow` header says them. (A temporary file's path is that of two verbs.)
     pub fn allow(self) -> &'static str {
         match self {
-            Verb::Annotate | Verb::Process | Verb::Upload => "POST, OPTIONS",
+            Verb::Annotate | Verb::Process | Verb::Workflow | Verb::Upload => "POST, OPTIONS",
             Verb::Download => "GET, HEAD, POST, OPTIONS",
             Verb::Cancel => "GET, HEAD, POST, DELETE, OPTIONS",
             _ => "GET, HEAD, OPTIONS",

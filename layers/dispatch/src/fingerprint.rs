@@ -10,7 +10,7 @@ const FORM: &str = "service-gateway submission 1";
 /// SHA-256 over the submission, every text with its length before it and every value with its kind, so that nothing
 /// can run into its neighbour. The order of keys does not matter.
 pub(crate) fn of(service: &str, verb: &str, work: &Work) -> [u8; 32] {
-    let Work { document_url, annotations_url, misc } = work;
+    let Work { document_url, annotations_url, misc, essence } = work;
     let mut hash = Sha256::new();
     for part in [FORM, service, verb] {
         text(&mut hash, part);
@@ -24,7 +24,7 @@ pub(crate) fn of(service: &str, verb: &str, work: &Work) -> [u8; 32] {
             None => hash.update(b"-"),
         }
     }
-    map(&mut hash, misc);
+    map(&mut hash, essence.as_ref().unwrap_or(misc));
     hash.finalize().into()
 }
 

@@ -27,7 +27,7 @@ fn asks(verb: Verb, place: Place) -> Request<()> {
 
 fn work() -> Work {
     let Value::Object(misc) = json!({ "doc_url": "http://h/a", "n": [1, { "b": null, "a": true }] }) else { panic!() };
-    Work { document_url: Some("http://h/a".into()), annotations_url: None, misc }
+    Work { document_url: Some("http://h/a".into()), misc, ..Work::default() }
 }
 
 fn submits(verb: Verb) -> Request<()> {

@@ -3,7 +3,7 @@
 //! It judges ids and URLs; nothing is resolved or fetched, so it answers at once.
 //!
 //! - **Needs** a [`Target`] (`route`) and, for a submission, [`Arguments`] (`arguments`). A request without a target,
-//!   or that is no submission to a known service, crosses untouched.
+//!   or that is no submission to a known service, crosses untouched; so does a workflow, whose steps have the documents.
 //! - **Leaves** [`Work`] in the request's extensions and takes the [`Arguments`] out.
 //! - **Refuses** a submission without a document to a service that needs one (400, code 206), an id that can be none
 //!   (400, code 105), and whatever [`Locate`] refuses (codes 207 and 211).
@@ -66,7 +66,7 @@
 
 mod work;
 
-use gateway_contract::{Arguments, Locate, Rejection, Step, target};
+use gateway_contract::{Arguments, Locate, Rejection, Step, Verb, target};
 #[cfg(doc)]
 use gateway_contract::{Target, Work};
 use http::Request;
@@ -118,7 +118,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let submission = target(&request).filter(|target| target.verb.submits());
+        let submission = target(&request).filter(|target| target.verb.submits() && target.verb != Verb::Workflow);
         let Some((service, document)) = submission.and_then(|t| Some((t.service()?.clone(), t.document.clone())))
         else {
             return Step::pass(self.inner.call(request));

@@ -49,7 +49,7 @@ pub(crate) fn find(
     if let Some(url) = locate.upload() {
         misc.map.insert(UPLOAD.into(), url.into());
     }
-    Ok(Work { document_url, annotations_url, misc: misc.map })
+    Ok(Work { document_url, annotations_url, misc: misc.map, essence: None })
 }
 
 /// What else a submission says, and the document's URL as the caller gave it.
@@ -60,7 +60,7 @@ struct Misc {
 
 /// Everything but what the gateway adds.
 fn misc(locate: &impl Locate, arguments: Arguments) -> Result<Misc, Rejection> {
-    let Arguments { json: mut map, fields } = arguments;
+    let Arguments { json: mut map, fields, .. } = arguments;
     let mut document_url = None;
     for (name, value) in &fields {
         if let (Some(kind), Some(id)) = (stored_kind(name), value.as_str()) {

@@ -61,7 +61,7 @@ impl Submission {
             requires_document: self.requires_document,
         };
         let target = Target { place: Place::Service(Arc::new(service)), verb, document: self.id.map(Into::into) };
-        let arguments = Arguments { json: map(self.json), fields: map(self.fields) };
+        let arguments = Arguments { json: map(self.json), fields: map(self.fields), uploads: Vec::new() };
         let request = Request::post("/").extension(target).extension(arguments).body(()).expect("a request");
         let stack = DocumentLayer::new(Recorded { upload }).layer(service_fn(async |mut request: Request<()>| {
             assert!(request.extensions().get::<Arguments>().is_none(), "taken out");

@@ -24,6 +24,16 @@ pub(crate) enum Fault {
     LargeForm,
     #[error("the form has more than {MAX_PARTS} parts")]
     ManyParts,
+    #[error("the form holds more than {limit} bytes beside its files")]
+    LargeFields { limit: u64 },
+    #[error("a part of the form has no readable name")]
+    Unnamed,
+    #[error("the name of a field is longer than 256 bytes")]
+    LongName,
+    #[error("field {0:?} holds two files: give each a field of its own")]
+    Twice(String),
+    #[error("field {0:?} of the form is no UTF-8 text")]
+    NotText(String),
     #[error("the form is not valid multipart/form-data: {0}")]
     MalformedForm(String),
     #[error("the body could not be read to its end")]
@@ -48,7 +58,7 @@ impl From<Fault> for Rejection {
         let detail = fault.to_string();
         match fault {
             Fault::NoFile | Fault::SeveralFiles => Self::client(code::MISSING_PARAMETER, detail),
-            Fault::TooLarge { .. } | Fault::LargeForm => {
+            Fault::TooLarge { .. } | Fault::LargeForm | Fault::LargeFields { .. } => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, code::TOO_LARGE, Side::Client, detail)
             }
             // Whoever gives us the body may know better: too large for the server, too slow.
@@ -56,9 +66,7 @@ impl From<Fault> for Rejection {
                 Ok(rejection) => *rejection,
                 Err(cause) => Self::client(code::VALUE, detail).with_cause(cause),
             },
-            Fault::Name(_) | Fault::Extension | Fault::ManyParts | Fault::MalformedForm(_) => {
-                Self::client(code::VALUE, detail)
-            }
+            _ => Self::client(code::VALUE, detail),
         }
     }
 }

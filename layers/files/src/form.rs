@@ -51,8 +51,7 @@ impl Form {
     /// unless all that follows it in the form is there, and is no further file.
     pub(crate) async fn file(mut self) -> Result<(Option<String>, Content), Fault> {
         let file = self.next_file().await?.ok_or(Fault::NoFile)?;
-        let extension = file.file_name().and_then(|name| name.rsplit_once('.')).map(|(_, extension)| extension);
-        let extension = extension.filter(|extension| is_extension(extension)).map(str::to_owned);
+        let extension = extension(&file).map(str::to_owned);
         let file = FileOf { form: self, file: Some(file), length: 0 };
         let content = stream::try_unfold(file, async |mut file| {
             let piece = file.next().await?;
@@ -61,15 +60,25 @@ impl Form {
         Ok((extension, Box::pin(content)))
     }
 
+    /// The next part, whatever it is.
+    pub(crate) async fn next_part(&mut self) -> Result<Option<Field<'static>>, Fault> {
+        let part = self.parts.next_field().await?;
+        self.seen += 1;
+        if part.is_some() && self.seen > MAX_PARTS {
+            return Err(Fault::ManyParts);
+        }
+        Ok(part)
+    }
+
+    /// What is counted when a piece comes out of the parser, and the most that a file may hold.
+    pub(crate) fn measures(&self) -> (Arc<AtomicU64>, u64) {
+        (self.used.clone(), self.limit)
+    }
+
     /// The next part that is a file; others are read and dropped.
     async fn next_file(&mut self) -> Result<Option<Field<'static>>, Fault> {
-        while let Some(mut part) = self.parts.next_field().await? {
-            self.seen += 1;
-            if self.seen > MAX_PARTS {
-                return Err(Fault::ManyParts);
-            }
-            // A browser sends an empty file name where no file was chosen.
-            if part.file_name().is_some_and(|name| !name.is_empty()) {
+        while let Some(mut part) = self.next_part().await? {
+            if is_file(&part) {
                 return Ok(Some(part));
             }
             while let Some(piece) = self.piece(&mut part).await? {
@@ -79,11 +88,22 @@ impl Form {
         Ok(None)
     }
 
-    async fn piece(&self, part: &mut Field<'static>) -> Result<Option<Bytes>, Fault> {
+    pub(crate) async fn piece(&self, part: &mut Field<'static>) -> Result<Option<Bytes>, Fault> {
         let piece = part.chunk().await?;
         self.used.fetch_add(piece.as_ref().map_or(0, |piece| piece.len() as u64), Relaxed);
         Ok(piece)
     }
+}
+
+/// A browser sends an empty file name where no file was chosen.
+pub(crate) fn is_file(part: &Field<'_>) -> bool {
+    part.file_name().is_some_and(|name| !name.is_empty())
+}
+
+/// The extension of a file's name, if it is one that we take over.
+pub(crate) fn extension<'a>(file: &'a Field<'_>) -> Option<&'a str> {
+    let (_, extension) = file.file_name()?.rsplit_once('.')?;
+    is_extension(extension).then_some(extension)
 }
 
 /// The file of a form, while it is read.

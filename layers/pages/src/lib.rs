@@ -160,9 +160,8 @@ where
             Verb::Readyz => Step::answer(probe::readyz(&self.facts.readiness())),
             Verb::ErrorPage(status) => Step::refuse(PagesError::Shown(*status)),
             Verb::Metrics if self.metrics => Step::answer(probe::metrics(self.facts.metrics())),
-            Verb::Metrics | Verb::Annotate | Verb::Process | Verb::Status | Verb::Cancel => {
-                Step::pass(self.inner.call(request))
-            }
+            Verb::Metrics | Verb::Status | Verb::Cancel => Step::pass(self.inner.call(request)),
+            Verb::Annotate | Verb::Process | Verb::Workflow => Step::pass(self.inner.call(request)),
             Verb::UploadPath | Verb::Upload | Verb::Download => Step::pass(self.inner.call(request)),
         }
     }

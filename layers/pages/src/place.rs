@@ -29,9 +29,11 @@ pub(crate) fn page<R>(pages: &Pages, place: &Place, page: Page) -> Result<Reply<
     }
 }
 
-/// The same place with `/` at its end, so that what its home page links to is found below it.
+/// The same place with `/` at its end, so that what its home page links to is found below it. As a whole URL, where it is
+/// known how clients reach us: so the original's clients have it.
 pub(crate) fn bare<R>(place: &Place, base: Option<&Base>, query: Option<&str>) -> Result<Reply<R>, PagesError> {
-    let mut location = place.path(base);
+    let mut location = base.map_or_else(String::new, |base| base.origin().to_owned());
+    location.push_str(&place.path(base));
     if let Some(query) = query {
         location.push('?');
         location.extend(utf8_percent_encode(query, CONTROLS));

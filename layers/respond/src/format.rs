@@ -65,7 +65,7 @@ fn is_looked_at(target: &Target) -> bool {
     match target.verb {
         Verb::Info => !matches!(target.place, Place::Gateway),
         Verb::Stats | Verb::Page(_) | Verb::Bare => true,
-        Verb::Annotate | Verb::Process | Verb::Status | Verb::Cancel | Verb::Needs => false,
+        Verb::Annotate | Verb::Process | Verb::Workflow | Verb::Status | Verb::Cancel | Verb::Needs => false,
         Verb::Livez | Verb::Readyz | Verb::Metrics | Verb::ErrorPage(_) => false,
         Verb::UploadPath | Verb::Upload | Verb::Download => false,
     }

@@ -10,6 +10,7 @@
 //! | path (`S` = a service's route) | target | claimed when mounted |
 //! |---|---|---|
 //! | `/S/annotate[/DOC]`, `/S/process[/DOC]`, `/S/status`, `/S/cancel` | the service's | yes |
+//! | `/simple_workflow/process` (where the service of that *name* is routed) | the workflow service's `Workflow` | yes |
 //! | `/S/info`, `/S/stats`, `/S/doc` … `/S/factsheet`, also as `/S/service/…` | the service's | yes |
 //! | `/S/`, `/S` | the service's home page; `Bare` | yes |
 //! | `/platform/`, `/platform/info`, `/platform/stats`, `/platform/doc` … | the platform's | yes |

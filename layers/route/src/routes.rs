@@ -230,7 +230,13 @@ impl Ask {
     }
 
     fn of(self, place: Place) -> Target {
-        Target { place, verb: self.verb, document: self.document }
+        match &place {
+            // (The original takes an id after it, and looks at none.)
+            Place::Service(service) if self.verb == Verb::Process && service.is_workflow() => {
+                Target { place, verb: Verb::Workflow, document: None }
+            }
+            _ => Target { place, verb: self.verb, document: self.document },
+        }
     }
 
     /// Reads what follows the service's segment (and its slash).

@@ -25,6 +25,7 @@ pub use server::Server;
 pub use service::{Argument, QueueType, Service, Signal};
 pub use store::Store;
 pub use telemetry::{LogFormat, Telemetry};
+pub(crate) use worker::WORKFLOW;
 pub use worker::{OnLost, Pattern, Worker};
 
 use crate::schema::{Field, table};
@@ -63,6 +64,7 @@ table! {
 
 impl Config {
     /// Fills in what depends on another value: a service's route, task and queue left empty are its table's name.
+    /// The workflow service has a worker of ours even if no table says so.
     /// Host names and schemes become lower case, and `server.public_url` loses its last slash.
     /// Loading does this; call it for a configuration made by hand. Doing it twice changes nothing.
     #[must_use]
@@ -77,6 +79,9 @@ impl Config {
             }
         }
         for (name, service) in &mut self.services {
+            if name == WORKFLOW {
+                service.worker.get_or_insert_with(Worker::of_workflows);
+            }
             for text in [&mut service.route, &mut service.task, &mut service.queue] {
                 if text.is_empty() {
                     text.clone_from(name);

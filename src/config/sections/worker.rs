@@ -62,7 +62,7 @@ text_field!(Pattern);
 table! {
     /// `[services.X.worker]`: how our own worker runs the service.
     pub struct Worker {
-        /// The program and its arguments; no shell. Needed.
+        /// The program and its arguments; no shell. Needed, but for the service `simple_workflow`.
         pub command: Vec<String> = Vec::new(),
         /// How the program tells its progress beside lines `progress: N`; `None` = only so.
         pub progress: Option<Pattern> = None,
@@ -82,5 +82,16 @@ table! {
         pub cpu_time: Option<Duration> = None,
         /// Files and sockets that each process may have open; `None` = no limit. 8 to 1048576.
         pub open_files: Option<u32> = None,
+    }
+}
+
+/// The workflow service's name.
+pub(crate) const WORKFLOW: &str = "simple_workflow";
+
+impl Worker {
+    /// The worker of the workflow service where no table says how it should be: chains take as long as all their steps, and
+    /// cost next to nothing while they wait for them.
+    pub(super) fn of_workflows() -> Self {
+        Self { concurrency: 64, timeout: hours(24), ..Self::default() }
     }
 }

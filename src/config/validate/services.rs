@@ -1,7 +1,7 @@
 //! `[services]`: routes, queues, errors, workers.
 
 use super::{Check, numbers::positive};
-use crate::{About, BrokerUrl, Config, Service, Worker, reader::quote, schema::join};
+use crate::{About, BrokerUrl, Config, Service, Worker, reader::quote, schema::join, sections::WORKFLOW};
 use std::collections::BTreeMap;
 
 /// First path segments that are the gateway's own.
@@ -45,8 +45,6 @@ const RESERVED: [&str; 35] = [
 ];
 /// Second path segments of every service: the first ones of the service routed `.`.
 const VERBS: [&str; 4] = ["annotate", "process", "status", "cancel"];
-/// The workflow service's name, and route.
-const WORKFLOW: &str = "simple_workflow";
 /// AMQP's short string: names of queues and keys of arguments.
 const SHORT: usize = 255;
 /// Services are numbered in 16 bits.
@@ -115,7 +113,7 @@ fn one(at: &str, table: &str, service: &Service, config: &Config, check: &mut Ch
     about(&join(at, "about"), &service.about, check);
     errors(&join(at, "errors"), &service.errors, check);
     match &service.worker {
-        Some(program) => worker(&join(at, "worker"), program, check),
+        Some(program) => worker(&join(at, "worker"), table, program, check),
         None if config.broker.url == BrokerUrl::Embedded && check.sound("broker.url") => {
             check.warn(at, "no [worker]: with the embedded broker nobody else can do its tasks, they wait")
         }
@@ -193,9 +191,10 @@ fn errors(at: &str, errors: &BTreeMap<String, u16>, check: &mut Check<'_>) {
     }
 }
 
-fn worker(at: &str, worker: &Worker, check: &mut Check<'_>) {
+fn worker(at: &str, table: &str, worker: &Worker, check: &mut Check<'_>) {
     let key = join(at, "command");
-    if worker.command.first().is_none_or(String::is_empty) {
+    let chains = table == WORKFLOW && worker.command.is_empty();
+    if !chains && worker.command.first().is_none_or(String::is_empty) {
         check.fault(&key, "expected a program and its arguments, such as [\"sha256sum\", \"{document}\"]");
     }
     if worker.command.iter().any(|argument| argument.contains('\0')) {

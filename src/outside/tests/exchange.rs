@@ -67,7 +67,7 @@ async fn the_policy_counts() {
         assert!(matches!(fault, ExchangeFault::Refused { .. }), "{url}: {fault:?}");
     }
     let port = silent.rsplit(':').next().unwrap();
-    // A public name that leads inside is refused when it is looked up; this one is refused by its name already.
+    // A name is refused when it is looked up, if it leads inside.
     let fault = strict.get_json(&format!("http://localhost:{port}"), 2).await.unwrap_err();
     assert!(matches!(fault, ExchangeFault::Refused { fault: Fault::NotAllowed(_), .. }), "{fault:?}");
 }

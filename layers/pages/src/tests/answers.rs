@@ -143,9 +143,10 @@ async fn bare(place: Place, uri: &str, base: Option<&str>) -> String {
 async fn a_bare_route_gets_its_slash() {
     assert_eq!(bare(stub(), "/stub", None).await, "/stub/");
     assert_eq!(bare(stub(), "/stub?a=b&c=%20", None).await, "/stub/?a=b&c=%20");
-    assert_eq!(bare(stub(), "/stub", Some("https://example.org")).await, "/stub/");
-    assert_eq!(bare(stub(), "/stub?a", Some("https://example.org/gate/way")).await, "/gate/way/stub/?a");
-    assert_eq!(bare(Place::Platform, "/platform", Some("http://h/gw")).await, "/gw/platform/");
+    assert_eq!(bare(stub(), "/stub", Some("https://example.org")).await, "https://example.org/stub/");
+    let there = bare(stub(), "/stub?a", Some("https://example.org/gate/way")).await;
+    assert_eq!(there, "https://example.org/gate/way/stub/?a");
+    assert_eq!(bare(Place::Platform, "/platform", Some("http://h/gw")).await, "http://h/gw/platform/");
     let odd = Place::Service(service(1, "keyname", "un café/\r\n"));
     assert_eq!(bare(odd, "/x", None).await, "/un%20caf%C3%A9%2F%0D%0A/");
 }

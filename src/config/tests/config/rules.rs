@@ -183,11 +183,6 @@ fn files_and_telemetry_and_scaling() {
 }
 
 #[test]
-fn what_has_no_effect_yet_is_said() {
-    assert!(faults("[services.simple_workflow]").contains("services.simple_workflow: the workflow service is not"));
-}
-
-#[test]
 fn routes() {
     for word in [
         "platform",
