@@ -6,9 +6,11 @@
 //! |---|---|
 //! | `corner.rs` | a gateway, its queue and its workers, for one test |
 //! | `dead.rs` | dead letters |
+//! | `flower.rs` | Flower, which shows what the gateway sends |
 //! | `kept.rs` | the redis result backend |
 //! | `old.rs` | an old worker: real, or played from recorded frames |
 //! | `queues.rs` | the amqp result backend: a queue for each task |
+//! | `vesta.rs` | the worker package of the original's users |
 //! | `wire.rs` | our messages as Celery's own library reads them |
 
 #![allow(clippy::unwrap_used)]
@@ -29,7 +31,9 @@ mod support;
 
 mod corner;
 mod dead;
+mod flower;
 mod kept;
 mod old;
 mod queues;
+mod vesta;
 mod wire;

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The Python environment of the tests: Celery and what garbage.py needs, pinned in requirements.txt.
+# The Python environment of the tests: Celery, Flower, what garbage.py needs (pinned in requirements.txt) and VestaService
+# (requirements-vesta.txt).
 #
 #   celery.sh install DIR      makes the environment in DIR, or leaves it if it is there and right; prints, for eval,
 #                                export SG_TEST_PYTHON=DIR/bin/python
@@ -13,7 +14,7 @@ install() {
     command -v python3 >/dev/null || apt_install python3
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "needs Python 3.10 or newer, found $(python3 --version)"
     # What the environment was made from; written last, so that a half-made one is made anew.
-    stamp="$(python3 -c 'import sys; print(sys.version, sys.base_prefix)') $(cat "$here/requirements.txt")"
+    stamp="$(python3 -c 'import sys; print(sys.version, sys.base_prefix)') $(cat "$here/requirements.txt" "$here/requirements-vesta.txt")"
     if [ ! -f "$dir/made-from" ] || [ "$(cat "$dir/made-from")" != "$stamp" ]; then
         python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
         say "installing Celery into $dir (pip)"
@@ -22,6 +23,8 @@ install() {
         python3 -m venv "$dir" >&2 || die "python3 -m venv failed"
         "$dir/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt" >&2 ||
             die "pip could not install tests/support/requirements.txt"
+        "$dir/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$here/requirements-vesta.txt" >&2 ||
+            die "pip could not install tests/support/requirements-vesta.txt"
         printf '%s' "$stamp" >"$dir/made-from"
     fi
     dir=$(cd "$dir" && pwd)

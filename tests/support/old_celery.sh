@@ -6,6 +6,7 @@
 #   old_celery.sh install DIR      makes the environments in DIR, or leaves those that are there and right; prints, for eval,
 #                                    export SG_TEST_CELERY_43=DIR/4.3/celery      (if there is a Python 3.6 or 3.7)
 #                                    export SG_TEST_CELERY_31=DIR/3.1/celery      (if there is a Python 2.7)
+#                                    export SG_TEST_CELERY_VESTA=DIR/vesta/celery (the same: VestaService on Celery 4.3)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/common.sh"
@@ -42,7 +43,8 @@ CELERY
         PYTHONPATH='' "$dir/celery" --version >>"$dir/pip.log" 2>&1 || return 1
         printf '%s' "$stamp" >"$dir/made-from"
     fi
-    printf 'export SG_TEST_CELERY_%s=%q\n' "${2//./}" "$dir/celery"
+    local name=${2//./}
+    printf 'export SG_TEST_CELERY_%s=%q\n' "${name^^}" "$dir/celery"
 }
 
 # offer DIR NAME PYTHON-VERSION…
@@ -50,7 +52,7 @@ offer() {
     local dir=$1 name=$2 python
     shift 2
     if ! python=$(find_python "$@"); then
-        say "no Python $* here: Celery $name is played from recorded frames"
+        say "no Python $* here: Celery $name is played from recorded frames, or tested with a current Celery (vesta)"
     elif ! environment "$dir" "$name" "$python"; then
         say "Celery $name cannot be installed for $python (see $dir/$name/pip.log): it is played from recorded frames"
     fi
@@ -63,6 +65,7 @@ install() {
     case $dir in *"'"*) die "a directory with a quote in its name will not do: $dir" ;; esac
     offer "$dir" 4.3 3.6 3.7
     offer "$dir" 3.1 2.7
+    offer "$dir" vesta 2.7
 }
 
 case "${1:-} $#" in
