@@ -7,7 +7,7 @@ mod kept;
 mod revoke;
 mod send;
 
-use super::{Broker, Queued};
+use super::{Broker, Queued, SILENT};
 use crate::{
     engine::{Cache, Mailbox, now},
     plan::Plan,
@@ -240,14 +240,23 @@ impl Broker for Amqp {
         })
     }
 
-    fn may_wait(&self, task: &Task) -> BoxFuture<bool> {
+    fn hopeless(&self, task: &Task) -> BoxFuture<Option<String>> {
         let state = self.queue_state(&task.service);
         let sent = task.delivery == Delivery::Settled;
         Box::pin(async move {
-            match state.await {
-                Ok(state) => !sent || state.messages > 0,
-                Err(error) => !matches!(error, ControlError::NoSuchQueue),
-            }
+            let why = match (state.await, sent) {
+                (Ok(state), true) if state.messages > 0 => return None,
+                (Ok(_), true) => SILENT,
+                (Err(ControlError::NoSuchQueue), true) => {
+                    "the queue that it waited in is gone, and no worker spoke of it"
+                }
+                (Err(_), true) => return None,
+                // What was not sent for so long is not waited for any more, whatever the reason.
+                (Ok(_), false) => "the broker did not take it",
+                (Err(ControlError::NoSuchQueue), false) => "there was no queue for it",
+                (Err(_), false) => "the broker could not be reached, and it was never sent",
+            };
+            Some(why.to_owned())
         })
     }
 

@@ -176,9 +176,9 @@ impl Broker for Embedded {
         Box::pin(async move { Some(slots.map_or(0, u32::from)) })
     }
 
-    fn may_wait(&self, task: &Task) -> BoxFuture<bool> {
+    fn hopeless(&self, task: &Task) -> BoxFuture<Option<String>> {
         let served = self.alarms.contains_key(&task.service);
-        Box::pin(async move { served })
+        Box::pin(async move { (!served).then(|| "no worker is configured for its service".to_owned()) })
     }
 
     fn parts(&self) -> Vec<Part> {

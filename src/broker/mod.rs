@@ -27,6 +27,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use uuid::Uuid;
 
+/// Why a task that a worker has is given up.
+pub const SILENT: &str = "no sign of life from a worker";
+
 /// A broker. None of these may block: the engine's thread calls them.
 pub trait Broker: Send + Sync + 'static {
     /// Takes up what the last process left. Called once, when the engine runs.
@@ -43,9 +46,9 @@ pub trait Broker: Send + Sync + 'static {
     fn workers(&self, service: &str) -> BoxFuture<Option<u32>>;
     /// What waits there and who works; `None` when nobody can be asked.
     fn queued(&self, service: &str) -> BoxFuture<Option<Queued>>;
-    /// May a task that was never started still wait its turn? `false` if there is no queue that it could wait in; also
-    /// `true` when nobody can be asked.
-    fn may_wait(&self, task: &Task) -> BoxFuture<bool>;
+    /// Why nothing can be hoped for, for a task that gave no sign of life for too long and was never started. `None`: it
+    /// waits its turn in a queue that exists, or it was sent to one and nobody can be asked.
+    fn hopeless(&self, task: &Task) -> BoxFuture<Option<String>>;
     /// What works and what does not.
     fn parts(&self) -> Vec<Part>;
     /// Stops taking and running tasks; what runs is handed back to the store.

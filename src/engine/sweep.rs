@@ -1,18 +1,25 @@
 //! Sees to it that no task is open for ever and nothing is kept for ever.
 
-use super::{Mailbox, now};
+use super::{Mailbox, Stopped, now};
 use crate::{
-    broker::Broker,
-    store::{Keep, Store},
+    broker::{Broker, Receipt, SILENT},
+    store::{Keep, Store, Swept},
 };
-use gateway_life::{Delivery, Fact, Task};
+use gateway_life::{Fact, Millis, Task};
 use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// How often, and how much at once: small steps do not hold up submissions.
+/// How often.
 const PAUSE: Duration = Duration::from_secs(5);
+/// How much at once: small steps do not hold up submissions.
 const AT_ONCE: usize = 256;
+/// How soon the next step comes where there was more than that: in between, submissions have the store for themselves.
+const MORE: Duration = Duration::from_millis(100);
 
 /// Sweeps until `shutdown`.
 pub async fn sweep(
@@ -22,43 +29,119 @@ pub async fn sweep(
     keep: Keep,
     shutdown: CancellationToken,
 ) {
-    let mut after = Uuid::nil();
-    let pause = PAUSE.min(Duration::from_millis((keep.results.min(keep.silence) / 4).max(250) as u64));
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-        match store.sweep(now(), keep, after, AT_ONCE).await {
-            Ok(swept) => {
-                after = match swept.silent.last() {
-                    Some(task) if swept.silent.len() == AT_ONCE => task.id,
-                    _ => Uuid::nil(),
-                };
-                let mut facts = swept.facts;
-                for task in swept.silent {
-                    facts.extend(overdue(&task, &*broker, keep).await);
-                }
-                for (id, fact) in facts {
-                    if mailbox.heard(id, fact, None).await.is_err() {
+    let usual = PAUSE.min(Duration::from_millis((keep.results.min(keep.silence) / 4).max(250) as u64));
+    let sweeping = async {
+        let (mut after, mut pause, mut clock) = (Uuid::nil(), usual, Clock::new(now(), Instant::now()));
+        loop {
+            sleep(pause).await;
+            let at = now();
+            match store.sweep(at, clock.mend(keep, at, Instant::now()), after, AT_ONCE).await {
+                Ok(swept) => {
+                    let more = [swept.facts.len(), swept.silent.len(), swept.deleted].iter().any(|n| *n >= AT_ONCE);
+                    pause = if more { MORE } else { usual };
+                    after = match swept.silent.last() {
+                        Some(task) if swept.silent.len() == AT_ONCE => task.id,
+                        _ => Uuid::nil(),
+                    };
+                    if tell(swept, &*broker, &mailbox, keep).await.is_err() {
                         return;
                     }
                 }
+                Err(error) => {
+                    pause = usual;
+                    tracing::warn!(%error, "the sweep did not finish; it is tried again");
+                }
             }
-            Err(error) => tracing::warn!(%error, "the sweep did not finish; it is tried again"),
         }
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = sweeping => {}
     }
+}
+
+/// Tells the engine, and waits until the last of it is written: the next step must not find the same again.
+async fn tell(swept: Swept, broker: &dyn Broker, mailbox: &Mailbox, keep: Keep) -> Result<(), Stopped> {
+    let mut facts = swept.facts;
+    for task in swept.silent {
+        facts.extend(overdue(&task, broker, keep).await);
+    }
+    let last = facts.pop();
+    for (id, fact) in facts {
+        mailbox.heard(id, fact, None).await?;
+    }
+    if let Some((id, fact)) = last {
+        let (sender, written) = oneshot::channel();
+        mailbox.heard(id, fact, Some(Receipt::Slot(sender))).await?;
+        // Not written is found again.
+        let _ = written.await;
+    }
+    Ok(())
 }
 
 /// Waiting in a queue that exists is a sign of life.
 async fn overdue(task: &Task, broker: &dyn Broker, keep: Keep) -> Option<(Uuid, Fact)> {
-    if task.started.is_none() && broker.may_wait(task).await {
-        return None;
-    }
-    let seconds = keep.silence / 1000;
-    let why = match task.delivery {
-        Delivery::Settled => format!("no sign of life from a worker for {seconds} s (store.task_timeout)"),
-        Delivery::Owned => format!("no queue took the task for {seconds} s (store.task_timeout)"),
+    let why = match task.started {
+        Some(_) => SILENT.to_owned(),
+        None => broker.hopeless(task).await?,
     };
+    let why = format!("{why} for {} s (store.task_timeout)", keep.silence / 1000);
     Some((task.id, Fact::Overdue { heard: task.heard, why: why.into() }))
+}
+
+/// Notices when the clock is set forward: what was written before is not older for that, and must not be taken for it.
+/// (When it is set back everything is kept for longer; that harms nobody.)
+struct Clock {
+    wall: Millis,
+    steady: Instant,
+    /// How far it was set, and when.
+    jump: Option<(Millis, Instant)>,
+}
+
+impl Clock {
+    /// A difference that is no mere correction.
+    const JUMP: Millis = 60_000;
+
+    fn new(wall: Millis, steady: Instant) -> Self {
+        Self { wall, steady, jump: None }
+    }
+
+    /// How long what is kept, by the clock of now. A time that is not over since the clock was set began before that,
+    /// by the clock of then.
+    fn mend(&mut self, keep: Keep, wall: Millis, steady: Instant) -> Keep {
+        let passed = |since: Instant| Millis::try_from((steady - since).as_millis()).unwrap_or(Millis::MAX);
+        let ahead = wall.saturating_sub(self.wall).saturating_sub(passed(self.steady));
+        (self.wall, self.steady) = (wall, steady);
+        if ahead > Self::JUMP {
+            tracing::warn!(seconds = ahead / 1000, "the clock was set forward: nothing is over its time for that");
+            let before = self.jump.map_or(0, |(ahead, _)| ahead);
+            self.jump = Some((before.saturating_add(ahead), steady));
+        }
+        let Some((ahead, at)) = self.jump else { return keep };
+        let mended = |time: Millis| if passed(at) < time { time.saturating_add(ahead) } else { time };
+        Keep { results: mended(keep.results), records: mended(keep.records), silence: mended(keep.silence) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_before_the_clock_was_set_is_not_older_for_that() {
+        const HOUR: Millis = 3_600_000;
+        let keep = Keep { results: 2 * HOUR, records: 720 * HOUR, silence: 24 * HOUR };
+        let start = Instant::now();
+        let hours = |n: u64| start + Duration::from_secs(n * 3600);
+        let mut clock = Clock::new(0, start);
+        let times = |keep: Keep| [keep.results, keep.records, keep.silence].map(|time| time / HOUR);
+        assert_eq!(times(clock.mend(keep, HOUR + 5_000, hours(1))), [2, 720, 24], "it is never quite exact");
+        // A day forward, within an hour.
+        assert_eq!(times(clock.mend(keep, 26 * HOUR, hours(2))), [26, 744, 48]);
+        assert_eq!(times(clock.mend(keep, 27 * HOUR, hours(3))), [26, 744, 48]);
+        assert_eq!(times(clock.mend(keep, 28 * HOUR, hours(4))), [2, 744, 48], "all of it was written since");
+        assert_eq!(times(clock.mend(keep, 50 * HOUR, hours(26))), [2, 744, 24]);
+        // And back: kept for longer.
+        assert_eq!(times(clock.mend(keep, 0, hours(27))), [2, 744, 24]);
+    }
 }

@@ -38,7 +38,9 @@ impl World {
         }
         let queue = &self.broker.queues[number(&task.service)];
         match (self.broker.up, queue.exists) {
-            (false, _) => true,
+            // What cannot be sent for so long is not waited for any more. (Nor is what the broker does not take; here
+            // that would hide a message that was forgotten.)
+            (false, _) => task.delivery == Delivery::Settled,
             (true, false) => false,
             (true, true) => task.delivery == Delivery::Owned || !queue.waiting.is_empty(),
         }
