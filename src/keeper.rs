@@ -129,6 +129,13 @@ fn refused(answer: Answer) -> Rejection {
             Side::Client,
             "this Idempotency-Key was used for another request: use a new key for a new request",
         ),
+        Answer::InProgress => Rejection::new(
+            StatusCode::CONFLICT,
+            code::IDEMPOTENCY,
+            Side::Client,
+            "a request with this Idempotency-Key is still being written down; try again in a moment",
+        )
+        .with_retry_after(1),
         other => Rejection::misplaced("the engine gave an answer to another question").with_cause(format!("{other:?}")),
     }
 }

@@ -194,6 +194,7 @@ impl Driver {
                 self.step(Input::Tick);
             }
             self.look_at_lease();
+            self.engine.drop_gone(Client::is_closed);
             self.engine.flush(now(), &mut self.effects);
             self.perform();
         }

@@ -6,13 +6,19 @@ use crate::{
     reload::Reload,
     settle::refuse_stopped,
 };
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
 use uuid::Uuid;
+
+/// Subject and idempotency key.
+pub(crate) type Scope = (Option<Arc<str>>, Box<str>);
 
 /// Who waits for a write. A client that was told to wait no longer is `None`.
 #[derive(Debug)]
 pub(crate) enum Origin<C, R> {
-    Submit(Option<C>, Waiting),
+    Submit(Option<C>, Waiting, Option<Scope>),
     Cancel(Option<C>),
     Claim(C),
     Heard(Vec<R>),
@@ -38,6 +44,8 @@ pub struct Engine<C, R> {
     pub(crate) outbox: Outbox,
     /// Submissions that wait for a place, until when.
     pub(crate) held: VecDeque<(Millis, C, Box<Accept>)>,
+    /// The keys of submissions that are held, queued or being committed.
+    pub(crate) in_progress: HashSet<Scope>,
     pub(crate) queued: Vec<(Write, Origin<C, R>)>,
     /// Where in `queued` a task's last PROGRESS stands.
     pub(crate) progress: HashMap<Uuid, usize>,
@@ -64,6 +72,7 @@ impl<C, R> Engine<C, R> {
             outbox: Outbox::new(limits.outbox_depth, limits.window),
             limits,
             held: VecDeque::new(),
+            in_progress: HashSet::new(),
             queued: Vec::new(),
             progress: HashMap::new(),
             committing: None,
@@ -190,13 +199,53 @@ impl<C, R> Engine<C, R> {
     }
 
     fn submit(&mut self, now: Millis, client: C, accept: Box<Accept>, effects: &mut Vec<Effect<C, R>>) {
+        let scope = scope(&accept);
+        if let Some(scope) = &scope
+            && !self.in_progress.insert(scope.clone())
+        {
+            return effects.push(Effect::Answer(client, Answer::InProgress));
+        }
         if self.limits.store_is_queue || self.outbox.take_place(&accept.task.service) {
             self.accept(client, accept);
         } else if self.held.len() < HELD {
             self.held.push_back((now + self.limits.patience, client, accept));
         } else {
+            self.over(scope.as_ref());
             effects.push(Effect::Answer(client, Answer::Busy));
         }
+    }
+
+    /// What becomes of the submission with this key is known, or nothing does.
+    pub(crate) fn over(&mut self, scope: Option<&Scope>) {
+        if let Some(scope) = scope {
+            self.in_progress.remove(scope);
+        }
+    }
+
+    /// Drops submissions that are not being committed yet and whose client is `gone`: a task must not be run behind the
+    /// back of one who was told nothing. Call it before [`Engine::flush`].
+    pub fn drop_gone(&mut self, gone: impl Fn(&C) -> bool) {
+        if self.held.iter().any(|(_, client, _)| gone(client)) {
+            let (left, held) = std::mem::take(&mut self.held).into_iter().partition(|(_, client, _)| gone(client));
+            self.held = held;
+            left.iter().for_each(|(_, _, accept): &(_, _, Box<Accept>)| self.over(scope(accept).as_ref()));
+        }
+        let left = |origin: &Origin<C, R>| matches!(origin, Origin::Submit(Some(client), ..) if gone(client));
+        // A batch that is about to be taken, and only that: what waits behind a commit is looked at when its turn comes.
+        if self.committing.is_some() || !self.queued.iter().any(|(_, origin)| left(origin)) {
+            return;
+        }
+        let (dropped, queued) =
+            std::mem::take(&mut self.queued).into_iter().partition::<Vec<_>, _>(|(_, origin)| left(origin));
+        self.queued = queued;
+        self.progress.clear();
+        for (_, origin) in dropped {
+            if let Origin::Submit(_, message, scope) = origin {
+                self.free_place(&message);
+                self.over(scope.as_ref());
+            }
+        }
+        self.admit_held();
     }
 
     fn accept(&mut self, client: C, accept: Box<Accept>) {
@@ -204,7 +253,8 @@ impl<C, R> Engine<C, R> {
         let task = &accept.task;
         let (id, service, run_limit) = (task.id, task.service.clone(), task.run_limit);
         let message = Waiting { id, service, attempts: 0, run_limit, body };
-        self.queue(Write::Accept(accept), Origin::Submit(Some(client), message));
+        let scope = scope(&accept);
+        self.queue(Write::Accept(accept), Origin::Submit(Some(client), message, scope));
     }
 
     fn queue(&mut self, write: Write, origin: Origin<C, R>) {
@@ -275,11 +325,16 @@ impl<C, R> Engine<C, R> {
     fn tick(&mut self, now: Millis, effects: &mut Vec<Effect<C, R>>) {
         self.outbox.wake(now, false);
         while self.held.front().is_some_and(|(until, ..)| *until <= now) {
-            if let Some((_, client, _)) = self.held.pop_front() {
+            if let Some((_, client, accept)) = self.held.pop_front() {
+                self.over(scope(&accept).as_ref());
                 effects.push(Effect::Answer(client, Answer::Busy));
             }
         }
     }
+}
+
+fn scope(accept: &Accept) -> Option<Scope> {
+    accept.key.as_ref().map(|key| (key.subject.clone(), key.key.clone()))
 }
 
 fn run_of(write: &Write) -> Option<&Run> {

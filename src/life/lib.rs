@@ -32,6 +32,8 @@ mod write;
 #[cfg(test)]
 mod tests_apply;
 #[cfg(test)]
+mod tests_clients;
+#[cfg(test)]
 mod tests_engine;
 #[cfg(test)]
 mod tests_sharing;

@@ -61,7 +61,7 @@ impl<C, R> Engine<C, R> {
         };
         committing.stalled = true;
         for origin in &mut committing.origins {
-            if let Origin::Submit(client, _) | Origin::Cancel(client) = origin
+            if let Origin::Submit(client, ..) | Origin::Cancel(client) = origin
                 && let Some(client) = client.take()
             {
                 effects.push(Effect::Answer(client, Answer::Unknown(SLOW.into())));
@@ -81,7 +81,8 @@ impl<C, R> Engine<C, R> {
 
     fn settle(&mut self, now: Millis, origin: Origin<C, R>, written: Written, effects: &mut Vec<Effect<C, R>>) {
         match (origin, written) {
-            (Origin::Submit(client, message), Written::Accepted(task)) => {
+            (Origin::Submit(client, message, scope), Written::Accepted(task)) => {
+                self.over(scope.as_ref());
                 tell(client, Answer::Accepted(task.id), effects);
                 if self.limits.store_is_queue {
                     effects.push(Effect::Due(message.service, now));
@@ -89,8 +90,9 @@ impl<C, R> Engine<C, R> {
                     self.outbox.put(message);
                 }
             }
-            (Origin::Submit(client, message), written) => {
+            (Origin::Submit(client, message, scope), written) => {
                 self.free_place(&message);
+                self.over(scope.as_ref());
                 let answer = match written {
                     Written::Same(id) => Answer::Accepted(id),
                     Written::Conflict => Answer::Conflict,
@@ -128,7 +130,7 @@ impl<C, R> Engine<C, R> {
         }
     }
 
-    fn free_place(&mut self, message: &Waiting) {
+    pub(crate) fn free_place(&mut self, message: &Waiting) {
         if !self.limits.store_is_queue {
             self.outbox.free_place(&message.service);
         }
@@ -155,8 +157,9 @@ impl<C, R> Engine<C, R> {
             CommitFault::Unknown(why) => Answer::Unknown(why.clone()),
         };
         match origin {
-            Origin::Submit(client, message) => {
+            Origin::Submit(client, message, scope) => {
                 self.free_place(&message);
+                self.over(scope.as_ref());
                 tell(client, answer, effects);
             }
             Origin::Cancel(client) => tell(client, answer, effects),

@@ -90,6 +90,8 @@ pub enum Answer {
     Accepted(Uuid),
     /// The idempotency key stands for another request.
     Conflict,
+    /// A request with the same idempotency key is being written: it is not known yet what becomes of it.
+    InProgress,
     /// The outbox is full.
     Busy,
     /// The store could not take it; nothing was written.

@@ -244,7 +244,7 @@ impl World {
                     self.check.that(one, || format!("{}: one key, two tasks", short(*id)));
                 }
             }
-            Answer::NotWritten(_) | Answer::Busy | Answer::Conflict => {
+            Answer::NotWritten(_) | Answer::Busy | Answer::Conflict | Answer::InProgress => {
                 let durable = self.store.tasks.contains_key(&offered);
                 self.check.that(!durable, || format!("{} was told {answer:?}, and is durable", short(offered)));
                 self.check.refused.insert(offered);
