@@ -5,6 +5,7 @@
 //! start without asking), when the connection is back, and when a cancelled task reports that it runs.
 
 use super::Shared;
+use crate::engine::now;
 use gateway_celery::{Hello, Stamp, command};
 use serde_json::json;
 use std::{
@@ -14,7 +15,7 @@ use std::{
 };
 use tokio::{
     sync::{Notify, mpsc},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use uuid::Uuid;
 
@@ -29,6 +30,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 const SETTLING: Duration = Duration::from_secs(3);
 /// How long a command may lie with the broker: a worker that starts later is told when it comes online.
 const VALID: Duration = Duration::from_secs(60);
+
+/// How long the store may take to tell what others cancelled.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 enum Order {
     Revoke(Uuid, Arc<str>),
@@ -180,25 +184,29 @@ pub(super) async fn run(shared: Arc<Shared>, Orders { mut orders, missed }: Orde
         let next = lately.next();
         tokio::select! {
             count = orders.recv_many(&mut batch, ORDERS) => if count == 0 { return },
-            () = missed.by_a_new_worker.notified() => lately.want_all(Instant::now() + SETTLING),
+            () = missed.by_a_new_worker.notified() => {
+                others(&shared, &mut lately).await;
+                lately.want_all(Instant::now() + SETTLING);
+            }
             () = missed.by_all.notified() => lately.want_all(Instant::now()),
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
         }
         let now = Instant::now();
-        let signal = |service: &str| {
-            shared.plan.load().service(service).map_or("SIGTERM", |service| service.config.cancel_signal.as_str())
-        };
         for order in batch.drain(..) {
             clock = clock.saturating_add(1);
             match order {
-                Order::Remember(id, service) => lately.put(id, signal(&service), now),
+                Order::Remember(id, service) => lately.put(id, signal(&shared, &service), now),
                 Order::Revoke(id, service) => {
-                    lately.put(id, signal(&service), now);
+                    lately.put(id, signal(&shared, &service), now);
                     lately.want(id, now);
                 }
-                // A neighbour with nothing to tell is none.
-                Order::Answer(_) if lately.told.is_empty() => {}
-                Order::Answer(hello) => answer(&shared, hello.answer(&node, &lately.ids(), clock)).await,
+                Order::Answer(hello) => {
+                    others(&shared, &mut lately).await;
+                    // A neighbour with nothing to tell is none.
+                    if !lately.told.is_empty() {
+                        answer(&shared, hello.answer(&node, &lately.ids(), clock)).await;
+                    }
+                }
             }
         }
         for (signal, ids) in lately.due(now) {
@@ -210,6 +218,27 @@ pub(super) async fn run(shared: Arc<Shared>, Orders { mut orders, missed }: Orde
                 lately.forget_telling(&ids);
             }
         }
+    }
+}
+
+fn signal(shared: &Shared, service: &str) -> &'static str {
+    shared.plan.load().service(service).map_or("SIGTERM", |service| service.config.cancel_signal.as_str())
+}
+
+/// Where several gateways share the store, what others cancelled counts too: they may be gone by now.
+async fn others(shared: &Shared, lately: &mut Lately) {
+    if shared.lease.is_none() {
+        return;
+    }
+    let since = now() - REMEMBERED_FOR.as_millis() as i64;
+    match timeout(PATIENCE, shared.store.revoked(since, REMEMBERED)).await {
+        Ok(Ok(cancelled)) => {
+            for (id, service) in cancelled {
+                lately.put(id, signal(shared, &service), Instant::now());
+            }
+        }
+        Ok(Err(error)) => tracing::warn!(%error, "a worker that starts is not told what other gateways cancelled"),
+        Err(_) => tracing::warn!("a worker that starts is not told what other gateways cancelled: the store is slow"),
     }
 }
 
