@@ -197,7 +197,9 @@ impl Publisher {
 
     /// What is to be done as time passes.
     async fn tick(&mut self, connection: &Connection) -> Result<(), String> {
-        for number in self.window.expire() {
+        // While the broker blocks, what it was given waits in its socket: it is not sent again, for then there would be two.
+        let over = if self.blocked.is_none() { self.window.expire() } else { Vec::new() };
+        for number in over {
             let landed = self.lanes.iter_mut().any(|lane| lane.ledger.forget(number));
             if landed {
                 // Its confirm is here, only undecided: nothing more will come. The outcome has just been told.
@@ -225,6 +227,7 @@ impl Publisher {
             Sign::Unblocked => {
                 self.board.link(Role::Publish, Link::Up);
                 self.blocked = None;
+                self.window.be_patient();
             }
             Sign::Lost(why) => return Some(End::Lost(why)),
         }

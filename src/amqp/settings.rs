@@ -99,7 +99,8 @@ pub struct Settings {
     pub address: Address,
     /// What the broker's own tools show as the connections' name, followed by what each is for.
     pub name: String,
-    /// How long a publication may stay without an answer until its outcome is told as unknown. Also how long
+    /// How long a publication may stay without an answer until its outcome is told as unknown; while the broker blocks
+    /// (a memory alarm, say) that time does not pass. Also how long
     /// [`Client::publish`](crate::Client::publish) waits for room.
     pub publish_timeout: Duration,
     /// The services' queues, declared at each connect.

@@ -108,6 +108,13 @@ impl Window {
         over
     }
 
+    /// The broker has begun to read again: everything in the air has all its time before it.
+    pub(crate) fn be_patient(&mut self) {
+        let now = Instant::now();
+        self.deadlines.iter_mut().for_each(|(deadline, _)| *deadline = now + self.patience);
+        self.flights.values_mut().for_each(|flight| flight.since = now);
+    }
+
     /// Nothing in the air will land any more.
     pub(crate) fn crash(&mut self, why: &str) {
         self.deadlines.clear();
