@@ -14,7 +14,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use gateway_config::OnLost;
 use gateway_contract::{BoxFuture, Part};
-use gateway_life::{Answer, Fact, Millis, Publish, Raised, Report, Run, Source, State, Task};
+use gateway_life::{Answer, Cause, Fact, Millis, Publish, Raised, Report, Run, Source, State, Task};
 use gateway_worker::{DynHandler, Ending, Event, Job, Program, Runner, RunnerFault, RunnerSettings, recover};
 use healths::Healths;
 use serde_json::Value;
@@ -217,9 +217,11 @@ impl Shared {
     async fn hand_back(&self, orphan: Orphan) -> Result<(), Stopped> {
         const WHY: &str = "the gateway or its machine stopped while the task ran";
         let fact = match self.plan.load().service(&orphan.service) {
-            Some(service) => lost(service, WHY, now()),
+            // The first time it is begun again at once: most often it was not to blame.
+            Some(service) if orphan.losses == 0 => lost(service, 0, WHY, now()),
+            Some(service) => lost(service, orphan.losses, WHY, now() + pause(orphan.losses)),
             // Its service is gone from the configuration: it waits until it is back.
-            None => Fact::Requeued { due: now(), why: Raised::new("WorkerLostError", WHY) },
+            None => Fact::Requeued { due: now(), why: Raised::new("WorkerLostError", WHY), cause: Cause::Lost },
         };
         self.mailbox.heard(orphan.id, fact, None).await
     }
@@ -418,32 +420,35 @@ fn end_of(service: &ServicePlan, task: &Task, ending: Ending) -> Fact {
         }
         Ending::Aborted => {
             let why = Raised::new("WorkerShutdown", "the gateway was stopped while the task ran");
-            Fact::Requeued { due: now(), why }
+            Fact::Requeued { due: now(), why, cause: Cause::Stopped }
         }
         // A program that kills its guard each time must not keep us busy with nothing else.
-        Ending::Lost { message } => lost(service, message, now() + pause(task)),
+        Ending::Lost { message } => lost(service, task.losses, &message, now() + pause(task.losses + 1)),
     }
 }
 
 /// A failure, or another try if there is one left.
 fn failed(service: &ServicePlan, task: &Task, why: Raised) -> Fact {
     let retries = service.config.worker.as_ref().map_or(0, |worker| worker.retries);
-    if task.attempts > retries {
+    if task.retries >= retries {
         return failure(why);
     }
-    Fact::Requeued { due: now() + pause(task), why }
+    Fact::Requeued { due: now() + pause(task.retries + 1), why, cause: Cause::Failed }
 }
 
-/// How long a task waits for its next attempt.
-fn pause(task: &Task) -> Millis {
-    (RETRY_FIRST << task.attempts.saturating_sub(1).min(6)).min(RETRY_MOST)
+/// How long a task waits for its next run, after so many of this kind.
+fn pause(runs: u32) -> Millis {
+    (RETRY_FIRST << runs.saturating_sub(1).min(6)).min(RETRY_MOST)
 }
 
-/// What `on_lost` says about a task whose run was lost; it may run again at `due`.
-fn lost(service: &ServicePlan, message: impl Into<Box<str>>, due: Millis) -> Fact {
-    let why = Raised::new("WorkerLostError", message);
-    match service.config.worker.as_ref().map(|worker| worker.on_lost) {
-        Some(OnLost::Fail) => failure(why),
-        Some(OnLost::Retry) | None => Fact::Requeued { due, why },
+/// What becomes of a task one more run of which was lost, after so many `losses`; it may run again at `due`.
+fn lost(service: &ServicePlan, losses: u32, message: &str, due: Millis) -> Fact {
+    let lost = |message: &str| Raised::new("WorkerLostError", message);
+    match service.config.worker.as_ref().map(|worker| (worker.on_lost, worker.losses)) {
+        Some((OnLost::Fail, _)) => failure(lost(message)),
+        Some((OnLost::Retry, most)) if losses + 1 >= most => {
+            failure(lost(&format!("the task was lost {} times while it ran; the last time: {message}", losses + 1)))
+        }
+        Some((OnLost::Retry, _)) | None => Fact::Requeued { due, why: lost(message), cause: Cause::Lost },
     }
 }

@@ -136,6 +136,7 @@ fn service(config: &Config, name: &str) -> Result<Service, String> {
         version: service.version.clone(),
         concurrency: worker.concurrency,
         retries: worker.retries,
+        losses: worker.losses,
         on_lost: match worker.on_lost {
             gateway_config::OnLost::Retry => OnLost::Retry,
             gateway_config::OnLost::Fail => OnLost::Fail,

@@ -1,6 +1,6 @@
 //! The one place with state rules.
 
-use crate::{Change, Delivery, Fact, Millis, Raised, Report, Source, State, Task};
+use crate::{Cause, Change, Delivery, Fact, Millis, Raised, Report, Source, State, Task};
 
 /// Applies what was learnt to what is known, and says what that changed.
 ///
@@ -11,7 +11,7 @@ pub fn apply(task: &mut Task, fact: &Fact, now: Millis) -> Change {
         Fact::Sent { attempts } => sent(task, *attempts, now),
         Fact::Tried { attempts } => tried(task, *attempts),
         Fact::Claimed => claimed(task, now),
-        Fact::Requeued { due, why } => requeued(task, *due, why, now),
+        Fact::Requeued { due, why, cause } => requeued(task, *due, why, *cause, now),
         Fact::Heard(report) => heard(task, report, now),
         Fact::Garbled(why) => presume(task, State::Failure, Some(Raised::new("ValueError", why.clone())), why, now),
         Fact::Refused(why) => refused(task, why, now),
@@ -62,9 +62,14 @@ fn claimed(task: &mut Task, now: Millis) -> Change {
     Change { changed: true, ..Change::default() }
 }
 
-fn requeued(task: &mut Task, due: Millis, why: &Raised, now: Millis) -> Change {
+fn requeued(task: &mut Task, due: Millis, why: &Raised, cause: Cause, now: Millis) -> Change {
     if task.state.is_end() {
         return SETTLED;
+    }
+    match cause {
+        Cause::Stopped => {}
+        Cause::Failed => task.retries += 1,
+        Cause::Lost => task.losses += 1,
     }
     task.state = State::Retry;
     task.result = Some(why.to_json());

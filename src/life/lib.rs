@@ -42,7 +42,7 @@ pub use apply::apply;
 pub use engine::Engine;
 pub use outbox::{Fate, Waiting};
 pub use state::State;
-pub use task::{Change, Delivery, Fact, Raised, Report, Run, Source, Task};
+pub use task::{Cause, Change, Delivery, Fact, Raised, Report, Run, Source, Task};
 pub use words::{Answer, Effect, Heard, Input, Limits, Publish};
 pub use write::{Accept, CommitFault, IdempotencyKey, KEY_KEPT, Write, Written};
 

@@ -52,6 +52,10 @@ pub struct Task {
     pub current: f64,
     /// How many runs were seen to begin.
     pub runs: u32,
+    /// How often a failure was followed by another run (embedded broker).
+    pub retries: u32,
+    /// How often a run was lost, and followed by another one (embedded broker).
+    pub losses: u32,
     /// Grows with each change.
     pub seq: u64,
     /// Accepted.
@@ -88,6 +92,8 @@ impl Task {
             run: None,
             current: 0.0,
             runs: 0,
+            retries: 0,
+            losses: 0,
             seq: 1,
             submitted: now,
             sent: None,
@@ -175,6 +181,18 @@ impl Report {
     }
 }
 
+/// Why a run is followed by another one. Each is counted by itself: a restart must not use up what is granted to
+/// failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// It was stopped in good order: not counted.
+    Stopped,
+    /// It failed.
+    Failed,
+    /// Its worker or its machine died under it.
+    Lost,
+}
+
 /// What one can learn about a task.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fact {
@@ -196,6 +214,8 @@ pub enum Fact {
         due: Millis,
         /// What happened to the run before.
         why: Raised,
+        /// What that is counted as.
+        cause: Cause,
     },
     /// A worker said something.
     Heard(Report),

@@ -1,6 +1,6 @@
 //! The rules, one a test.
 
-use crate::{Delivery, Fact, Raised, Report, Run, Source, State, Task, apply};
+use crate::{Cause, Delivery, Fact, Raised, Report, Run, Source, State, Task, apply};
 use uuid::Uuid;
 
 fn task() -> Task {
@@ -229,11 +229,25 @@ fn an_embedded_task_stays_in_the_outbox_until_its_end() {
     apply(&mut task, &Fact::Claimed, 1);
     assert_eq!((task.attempts, task.delivery), (1, Delivery::Owned));
     assert!(!apply(&mut task, &Fact::Heard(Report::new(State::Started, Source::Slot)), 2).settled);
-    let change = apply(&mut task, &Fact::Requeued { due: 9, why: Raised::new("WorkerLostError", "gone") }, 3);
+    let change = apply(&mut task, &requeued(Cause::Lost), 3);
     assert_eq!((change.due, &task.state), (Some(9), &State::Retry));
     apply(&mut task, &Fact::Claimed, 9);
     assert!(apply(&mut task, &Fact::Heard(Report::new(State::Success, Source::Slot)), 10).settled);
     assert_eq!((task.attempts, task.delivery), (2, Delivery::Settled));
+}
+
+fn requeued(cause: Cause) -> Fact {
+    Fact::Requeued { due: 9, why: Raised::new("WorkerLostError", "gone"), cause }
+}
+
+#[test]
+fn what_runs_are_repeated_for_is_counted_apart() {
+    let mut task = task();
+    for cause in [Cause::Lost, Cause::Stopped, Cause::Failed, Cause::Lost, Cause::Stopped] {
+        apply(&mut task, &Fact::Claimed, 1);
+        apply(&mut task, &requeued(cause), 3);
+    }
+    assert_eq!((task.attempts, task.losses, task.retries), (5, 2, 1));
 }
 
 #[test]
@@ -241,7 +255,7 @@ fn a_cancelled_task_is_not_handed_back() {
     let mut task = task();
     apply(&mut task, &Fact::Claimed, 1);
     apply(&mut task, &Fact::Cancelled, 2);
-    let change = apply(&mut task, &Fact::Requeued { due: 9, why: Raised::new("WorkerShutdown", "") }, 3);
+    let change = apply(&mut task, &requeued(Cause::Stopped), 3);
     assert_eq!((change.due, change.changed, &task.state), (None, false, &State::Revoked));
 }
 

@@ -290,7 +290,7 @@ fn what_was_settled_while_it_was_counted_is_not_sent() {
 #[test]
 fn an_orphan_is_handed_back_however_often_the_disk_is_full() {
     let mut engine = TestEngine::new(Limits { store_is_queue: true, ..Limits::default() });
-    let fact = Fact::Requeued { due: 0, why: Raised::new("WorkerLostError", "gone") };
+    let fact = Fact::Requeued { due: 0, why: Raised::new("WorkerLostError", "gone"), cause: Cause::Lost };
     let heard = Heard { id: Uuid::nil(), fact: fact.clone(), receipt: None };
     run(&mut engine, 0, [Input::Heard(heard)]);
     for _ in 0..3 {

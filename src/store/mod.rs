@@ -72,6 +72,8 @@ pub struct Orphan {
     pub id: Uuid,
     /// Its service.
     pub service: Arc<str>,
+    /// How many of its runs were lost before this one.
+    pub losses: u32,
 }
 
 /// A cancelled task and its service.

@@ -41,6 +41,35 @@ fn a_failure_is_tried_again_as_often_as_configured() {
 }
 
 #[test]
+fn a_run_that_a_restart_cuts_short_uses_up_no_retry() {
+    // Fails once, when it is let go; then it succeeds.
+    let script = format!("{GATED}[ -e @DIR@/failed ] || {{ touch @DIR@/failed; echo once >&2; exit 1; }}");
+    let mut gateway = Gateway::start(&[OPEN, &shell("stub", &script, "retries = 1")].concat());
+    let uuid = submit(&gateway, "stub", &[]);
+    wait_for("it runs", || starts(&gateway).len() == 1);
+    gateway.stop_and_start();
+    wait_for("it runs again", || starts(&gateway).len() == 2);
+    gateway.kill9();
+    gateway.restart();
+    wait_for("and again", || starts(&gateway).len() == 3);
+    go(&gateway);
+    let end = end(&gateway, "stub", &uuid);
+    assert_eq!((&end["status"], &end["attempts"]), (&"SUCCESS".into(), &4.into()), "{end}");
+}
+
+#[test]
+fn a_task_that_brings_down_what_runs_it_fails_at_last() {
+    // The guard is the parent.
+    let script = "echo x >> @DIR@/begun; kill -KILL $PPID; sleep 1000";
+    let gateway = Gateway::start(&[OPEN, &shell("poison", script, "losses = 3")].concat());
+    let end = ends(&gateway, "poison", &[]);
+    assert_eq!((&end["status"], &end["attempts"]), (&"FAILURE".into(), &3.into()), "{end}");
+    let message = end["result"]["message"].as_str().unwrap();
+    assert!(message.contains("lost 3 times"), "{end}");
+    assert_eq!(fs::read_to_string(gateway.directory().join("begun")).unwrap(), "x\nx\nx\n");
+}
+
+#[test]
 fn a_program_that_takes_too_long_is_stopped() {
     let script = "sleep 1000 & echo started > @DIR@/started; sleep 1000";
     let gateway = Gateway::start(&[OPEN, &shell("slow", script, "timeout = \"1s\"")].concat());

@@ -1,7 +1,7 @@
 //! The outbox as the queue of the embedded broker.
 
 use crate::{NOW, accept, accept_for, accepted, claim, commit, load, places::Place, submit, tell};
-use gateway_life::{Fact, Millis, Raised, State, Task, Written};
+use gateway_life::{Cause, Fact, Millis, Raised, State, Task, Written};
 use service_gateway::store::{Orphan, Store};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -27,7 +27,7 @@ async fn take(store: &Arc<dyn Store>, now: Millis, service: &str) -> Option<Task
 }
 
 fn requeue(id: Uuid, due: Millis) -> gateway_life::Write {
-    tell(id, Fact::Requeued { due, why: Raised::new("WorkerLostError", "gone") })
+    tell(id, Fact::Requeued { due, why: Raised::new("WorkerLostError", "gone"), cause: Cause::Lost })
 }
 
 async fn the_one_due_for_longest_comes_first(place: Place) {
@@ -51,7 +51,7 @@ async fn what_is_claimed_is_an_orphan_after_a_crash(place: Place) {
     commit(&store, NOW, vec![submit(&taken), submit(&waits)]).await;
     take(&store, NOW, "s").await.unwrap();
     let store = place.reopen(store).await;
-    assert_eq!(store.orphans().await.unwrap(), [Orphan { id: taken.task.id, service: "s".into() }]);
+    assert_eq!(store.orphans().await.unwrap(), [Orphan { id: taken.task.id, service: "s".into(), losses: 0 }]);
     assert_eq!(store.due().await.unwrap(), [("s".into(), NOW)]);
     commit(&store, NOW, vec![requeue(taken.task.id, NOW)]).await;
     assert_eq!(store.orphans().await.unwrap(), []);

@@ -74,6 +74,8 @@ table! {
         pub retries: u32 = 0,
         /// What becomes of a task whose worker or machine died. Default: retry.
         pub on_lost: OnLost = OnLost::Retry,
+        /// How often it may be lost where it is run again: 1 to 1000. Default 10.
+        pub losses: u32 = 10,
         /// The largest document that is fetched. Default 1 GiB.
         pub max_document: Size = Size::of(1 << 30),
         /// Memory that each process may have for itself; `None` = no limit. At least 1 MiB.

@@ -206,6 +206,9 @@ fn worker(at: &str, table: &str, worker: &Worker, check: &mut Check<'_>) {
     if worker.retries > 100 {
         check.fault(&join(at, "retries"), format!("{}: expected at most 100", worker.retries));
     }
+    if !(1..=1000).contains(&worker.losses) {
+        check.fault(&join(at, "losses"), format!("{}: expected 1 to 1000", worker.losses));
+    }
     positive(&join(at, "timeout"), worker.timeout, check);
     if worker.max_document.bytes() == 0 {
         check.fault(&join(at, "max_document"), "0: expected a size above zero");

@@ -31,7 +31,8 @@ statements! {
         body: "SELECT body FROM service_gateway.outbox WHERE id = $1",
         outbox: "SELECT o.id, o.service, t.attempts, t.run_limit FROM service_gateway.outbox o \
             JOIN service_gateway.task t ON t.id = o.id WHERE o.owner = $1 ORDER BY o.id",
-        orphans: "SELECT id, service FROM service_gateway.outbox WHERE due IS NULL ORDER BY id",
+        orphans: "SELECT o.id, o.service, t.losses FROM service_gateway.outbox o \
+            JOIN service_gateway.task t ON t.id = o.id WHERE o.due IS NULL ORDER BY o.id",
         revoked: "SELECT id, service FROM service_gateway.task WHERE ended > $1 AND state = 'REVOKED' \
             ORDER BY ended DESC LIMIT $2",
         unsettled: "(SELECT id, ended FROM service_gateway.task WHERE ended IS NULL AND id > $1 ORDER BY id LIMIT $2) \
@@ -158,7 +159,11 @@ fn named(row: &Row) -> Result<(Uuid, Arc<str>), Error> {
 
 pub(super) async fn orphans(session: &Session<Reads>) -> Result<Vec<Orphan>, Error> {
     let rows = session.client().query(&session.statements.orphans, &[]).await?;
-    rows.iter().map(|row| named(row).map(|(id, service)| Orphan { id, service })).collect()
+    let orphan = |row: &Row| {
+        let (id, service) = named(row)?;
+        Ok(Orphan { id, service, losses: u32::try_from(row.try_get::<_, i64>(2)?).unwrap_or_default() })
+    };
+    rows.iter().map(orphan).collect()
 }
 
 pub(super) async fn revoked(session: &Session<Reads>, since: Millis, limit: i64) -> Result<Vec<Cancelled>, Error> {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 macro_rules! columns {
     () => {
         "id, service, subject, state, result, settled, attempts, presumed, note, run_host, run_start, current, runs, \
-         seq, submitted, sent, started, running, wait_limit, run_limit, heard, ended"
+         seq, submitted, sent, started, running, wait_limit, run_limit, heard, ended, retries, losses"
     };
 }
 
@@ -21,9 +21,9 @@ macro_rules! unnest {
         "unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::boolean[], $7::bigint[], \
          $8::boolean[], $9::text[], $10::text[], $11::text[], $12::double precision[], $13::bigint[], $14::bigint[], \
          $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], \
-         $22::bigint[], $23::bigint[]) AS u (id, service, subject, state, result, settled, attempts, presumed, note, \
+         $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[]) AS u (id, service, subject, state, result, settled, attempts, presumed, note, \
          run_host, run_start, current, runs, seq, submitted, sent, started, running, wait_limit, run_limit, heard, \
-         ended, deadline)"
+         ended, retries, losses, deadline)"
     };
 }
 pub(super) use {columns, unnest};
@@ -57,6 +57,8 @@ pub(super) fn from_row(row: &Row) -> Result<Task, Error> {
         run_limit: row.try_get(19)?,
         heard: row.try_get(20)?,
         ended: row.try_get(21)?,
+        retries: count(22)?,
+        losses: count(23)?,
     })
 }
 
@@ -88,6 +90,8 @@ pub(super) struct Columns<'a> {
     run_limit: Vec<Option<i64>>,
     heard: Vec<i64>,
     ended: Vec<Option<i64>>,
+    retries: Vec<i64>,
+    losses: Vec<i64>,
     deadline: Vec<Option<i64>>,
 }
 
@@ -116,10 +120,12 @@ impl<'a> Columns<'a> {
         self.run_limit.push(task.run_limit);
         self.heard.push(task.heard);
         self.ended.push(task.ended);
+        self.retries.push(task.retries.into());
+        self.losses.push(task.losses.into());
         self.deadline.push(task.deadline());
     }
 
-    pub(super) fn params(&self) -> [Param<'_>; 23] {
+    pub(super) fn params(&self) -> [Param<'_>; 25] {
         [
             &self.id,
             &self.service,
@@ -143,6 +149,8 @@ impl<'a> Columns<'a> {
             &self.run_limit,
             &self.heard,
             &self.ended,
+            &self.retries,
+            &self.losses,
             &self.deadline,
         ]
     }

@@ -9,7 +9,8 @@ use tokio_postgres::Transaction;
 use uuid::Uuid;
 
 /// One entry a version, oldest first; never changed once released.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE service_gateway.installation (id uuid NOT NULL, created bigint NOT NULL);
 
     -- Texts are escaped: see text.rs. Keys are UUIDv7: new rows go to the end of the index.
@@ -50,7 +51,13 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE service_gateway.gateway (
         id uuid PRIMARY KEY, lease_until bigint NOT NULL, batch bigint NOT NULL
     ) WITH (fillfactor = 50);
-"];
+    ",
+    "
+    -- What runs were repeated for, counted apart.
+    ALTER TABLE service_gateway.task ADD COLUMN retries bigint NOT NULL DEFAULT 0,
+        ADD COLUMN losses bigint NOT NULL DEFAULT 0;
+",
+];
 
 /// Two gateways that start at the same time wait for each other here. An arbitrary number, ours alone.
 const LOCK: i64 = 0x5347_4d49_4752_4154;

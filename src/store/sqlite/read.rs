@@ -31,9 +31,12 @@ pub(super) fn outbox(connection: &Connection) -> rusqlite::Result<Vec<Waiting>> 
 }
 
 pub(super) fn orphans(connection: &Connection) -> rusqlite::Result<Vec<Orphan>> {
-    let mut statement = connection.prepare("SELECT id, service FROM outbox WHERE due IS NULL ORDER BY id")?;
+    let mut statement = connection.prepare(
+        "SELECT o.id, o.service, t.losses FROM outbox o JOIN task t ON t.id = o.id WHERE o.due IS NULL ORDER BY o.id",
+    )?;
     let rows = statement.query_map([], |row| {
-        Ok(Orphan { id: Uuid::from_bytes(row.get(0)?), service: Arc::from(row.get::<_, String>(1)?) })
+        let service = Arc::from(row.get::<_, String>(1)?);
+        Ok(Orphan { id: Uuid::from_bytes(row.get(0)?), service, losses: row.get(2)? })
     })?;
     rows.collect()
 }

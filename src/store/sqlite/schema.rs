@@ -5,7 +5,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 use uuid::Uuid;
 
 /// One entry a version, oldest first; never changed once released.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE installation (id BLOB NOT NULL, created INTEGER NOT NULL);
 
     -- Keys are UUIDv7: new rows go to the end of the tree.
@@ -35,7 +36,13 @@ const MIGRATIONS: &[&str] = &["
     CREATE INDEX idempotency_expires ON idempotency (expires);
 
     CREATE TABLE accepted (service TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
-"];
+    ",
+    "
+    -- What runs were repeated for, counted apart.
+    ALTER TABLE task ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE task ADD COLUMN losses INTEGER NOT NULL DEFAULT 0;
+",
+];
 
 /// Brings the file to the newest schema and returns the installation's id.
 pub(super) fn migrate(connection: &mut Connection, now: i64) -> Result<Uuid, StoreError> {

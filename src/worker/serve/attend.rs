@@ -29,6 +29,8 @@ const RETRY_FIRST: i64 = 1_000;
 const RETRY_MOST: i64 = 60_000;
 /// A task that was interrupted by others than us comes back after a moment.
 const INTERRUPTED: Duration = Duration::from_secs(1);
+/// The header of a copy that says how many runs of its task were lost.
+const LOSSES: &str = "service_gateway_losses";
 /// The longest text about a result or an exception in an event, in characters.
 const SHOWN: usize = 1024;
 
@@ -173,7 +175,7 @@ impl Attended<'_> {
                 return None;
             }
             if left > SHORT {
-                return Some(self.go_round(self.request.retries, eta).await);
+                return Some(self.go_round(self.request.retries, self.losses(), eta).await);
             }
             self.desk.pause(left, &self.held.cancel).await;
             if let Some(next) = self.discarded().await {
@@ -185,18 +187,27 @@ impl Attended<'_> {
         }
     }
 
-    /// A copy of the task waits with the broker until `due`, retried so often.
-    async fn go_round(&self, retries: u32, due: i64) -> Next {
+    /// How many of its runs were lost before this one.
+    fn losses(&self) -> u32 {
+        match self.message.header(LOSSES) {
+            Some(Field::Int(count)) => u32::try_from(*count).unwrap_or_default(),
+            _ => 0,
+        }
+    }
+
+    /// A copy of the task waits with the broker until `due`, retried and lost so often.
+    async fn go_round(&self, retries: u32, losses: u32, due: i64) -> Next {
         self.desk.table.stage(self.held, Stage::Leaving);
         let parked = match again(self.message, retries, Some(&iso(due))) {
-            Ok(copy) => self.desk.delay(self.queue, copy, due).await,
+            Ok(copy) => self.desk.delay(self.queue, counted(copy, losses), due).await,
             Err(unreadable) => Handed::Refused(unreadable.to_string()),
         };
         match parked {
             Handed::Over => {
                 let shown = Shown::new(self.request, &self.message.routing_key, false);
                 self.desk.table.wait(due, shown, now());
-                if retries == self.request.retries { Next::Round } else { Next::Again }
+                let same = (retries, losses) == (self.request.retries, self.losses());
+                if same { Next::Round } else { Next::Again }
             }
             Handed::Not => Next::Back,
             Handed::Refused(why) => self.fail("ValueError", &format!("the task cannot wait: {why}")).await,
@@ -277,17 +288,28 @@ impl Attended<'_> {
                 }
                 (Next::Back, None)
             }
-            Ending::Lost { message } => match self.service.service.on_lost {
-                OnLost::Fail => (self.fail("WorkerLostError", &message).await, Some("FAILURE")),
-                OnLost::Retry => (self.retry("WorkerLostError", &message, self.request.retries).await, None),
-            },
+            Ending::Lost { message } => self.lost(&message).await,
         }
+    }
+
+    /// The run was lost, and this worker was not.
+    async fn lost(&self, message: &str) -> (Next, Option<&'static str>) {
+        const LOST: &str = "WorkerLostError";
+        let (losses, service) = (self.losses() + 1, &self.service.service);
+        if service.on_lost == OnLost::Fail {
+            return (self.fail(LOST, message).await, Some("FAILURE"));
+        }
+        if losses >= service.losses {
+            let message = format!("the task was lost {losses} times while it ran; the last time: {message}");
+            return (self.fail(LOST, &message).await, Some("FAILURE"));
+        }
+        (self.retry(LOST, message, self.request.retries, losses).await, None)
     }
 
     /// A failure, or another try if there is one left.
     async fn failed(&self, class: &str, message: &str) -> (Next, Option<&'static str>) {
         if self.request.retries < self.service.service.retries {
-            return (self.retry(class, message, self.request.retries + 1).await, None);
+            return (self.retry(class, message, self.request.retries + 1, self.losses()).await, None);
         }
         (self.fail(class, message).await, Some("FAILURE"))
     }
@@ -299,14 +321,15 @@ impl Attended<'_> {
         if reported { Next::Ended } else { Next::Back }
     }
 
-    /// Another try: the task goes round once more, counted so often.
-    async fn retry(&self, class: &str, message: &str, retries: u32) -> Next {
-        let wait = (RETRY_FIRST << self.request.retries.min(6)).min(RETRY_MOST);
+    /// Another try: the task goes round once more, retried and lost so often.
+    async fn retry(&self, class: &str, message: &str, retries: u32, losses: u32) -> Next {
+        let before = self.request.retries.saturating_add(self.losses());
+        let wait = (RETRY_FIRST << before.min(6)).min(RETRY_MOST);
         let due = now() + wait;
         self.desk.report(self.request, "RETRY", &raised(class, message)).await;
         let exception = format!("{class}({:?})", shown(message));
         self.tell("task-retried", json!({ "exception": exception, "traceback": null }));
-        self.go_round(retries, due).await
+        self.go_round(retries, losses, due).await
     }
 
     async fn revoke(&self, reason: &str, terminated: bool, expired: bool) -> Next {
@@ -320,6 +343,16 @@ impl Attended<'_> {
     fn tell(&self, kind: &str, fields: Value) {
         self.desk.events.task(kind, &self.request.id, fields);
     }
+}
+
+/// The message with this count of losses.
+fn counted(mut message: Message, losses: u32) -> Message {
+    message.headers.retain(|(name, _)| name != LOSSES);
+    if losses > 0 {
+        let count = i32::try_from(losses).unwrap_or(i32::MAX);
+        message.headers.push((LOSSES.to_owned(), Field::Int(count)));
+    }
+    message
 }
 
 fn raw(value: &Value) -> Box<RawValue> {

@@ -82,6 +82,9 @@ pub struct Service {
     pub retries: u32,
     /// What becomes of a task whose worker died under it.
     pub on_lost: OnLost,
+    /// How many of its runs may be lost under a worker that lives on; the last one fails it. The broker counts how often
+    /// a worker itself died, where its queue has a delivery limit.
+    pub losses: u32,
     /// What does its tasks.
     pub work: Work,
 }
@@ -100,6 +103,7 @@ impl Service {
             concurrency: 1,
             retries: 0,
             on_lost: OnLost::default(),
+            losses: 10,
             work,
         }
     }

@@ -314,6 +314,7 @@ fn workers() {
         ("timeout = \"0s\"", "services.a.worker.timeout: 0s: expected"),
         ("retries = 101", "services.a.worker.retries: 101: expected at most 100"),
         ("retries = -1", "services.a.worker.retries: expected a whole number from 0"),
+        ("losses = 0", "services.a.worker.losses: 0: expected 1 to 1000"),
         ("on_lost = \"ignore\"", "services.a.worker.on_lost: \"ignore\": expected one of `retry` `fail`"),
         ("progress = \"(\"", "services.a.worker.progress: \"(\": expected a regular expression"),
         ("progress = \"a\"", "found 0 groups"),

@@ -7,7 +7,7 @@ use crate::{
     workers::{Step, outcome, script, terminated},
     world::{Event, World, service},
 };
-use gateway_life::{Answer, Fact, Input, Millis, Raised, Report, Run, Source, State, Task};
+use gateway_life::{Answer, Cause, Fact, Input, Millis, Raised, Report, Run, Source, State, Task};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use uuid::Uuid;
 
@@ -69,7 +69,7 @@ impl World {
     fn lost(&self) -> Fact {
         let why = Raised::new("WorkerLostError", "the gateway stopped while the task ran");
         match self.scenario.seed.is_multiple_of(2) {
-            true => Fact::Requeued { due: self.now(), why },
+            true => Fact::Requeued { due: self.now(), why, cause: Cause::Lost },
             false => failure(why),
         }
     }
@@ -183,7 +183,8 @@ impl World {
                 Fact::Heard(Report { run, current, result, ..Report::new(State::Progress, Source::Slot) })
             }
             Some(Step::End(State::Failure)) if job.attempt <= RETRIES => {
-                Fact::Requeued { due: now + 1_000, why: Raised::new("ValueError", "it failed") }
+                let why = Raised::new("ValueError", "it failed");
+                Fact::Requeued { due: now + 1_000, why, cause: Cause::Failed }
             }
             Some(Step::End(state)) => {
                 let result = Some(outcome(&state, &job.run));
