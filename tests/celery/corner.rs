@@ -47,6 +47,14 @@ impl Corner {
         Self { broker, queue, replies, gateway }
     }
 
+    /// A gateway that reaches the node by this URL; `keys` are further ones of `[broker]`.
+    pub(crate) fn at(name: &str, broker: Rabbit, url: &str, keys: &str) -> Self {
+        let (queue, replies) = names(name);
+        let toml = configuration(url, &queue, &replies, "").replacen("[broker]\n", &format!("[broker]\n{keys}"), 1);
+        let gateway = Gateway::start(&toml);
+        Self { broker, queue, replies, gateway }
+    }
+
     /// A worker on the tasks' queue, ready.
     pub(crate) fn worker(&self, arguments: &[&str]) -> Worker {
         Worker::start(&self.broker, &self.queue, self.gateway.directory(), arguments)

@@ -9,6 +9,8 @@
 //! | `garbage.rs` | results that no worker should send |
 //! | `restarts.rs` | the gateway ends in the middle of it all, by force or in order |
 //! | `outages.rs` | the broker is away, restarts, is killed |
+//! | `pressure.rs` | a full outbox, a broker short of memory, one that loses patience |
+//! | `times.rs` | what is over its time, with either store |
 //! | `queues.rs` | queues that are missing or otherwise than configured; how many workers there are |
 
 #![allow(clippy::unwrap_used)]
@@ -16,6 +18,11 @@
 #[path = "../support/celery.rs"]
 #[allow(dead_code)] // shared with other test programs
 mod celery;
+#[path = "../support/postgres.rs"]
+#[allow(dead_code)] // shared with other test programs
+mod postgres;
+#[path = "../support/proxy.rs"]
+mod proxy;
 #[path = "../support/rabbit.rs"]
 #[allow(dead_code)] // shared with other test programs
 mod rabbit;
@@ -26,6 +33,8 @@ mod cancels;
 mod corner;
 mod garbage;
 mod outages;
+mod pressure;
 mod queues;
 mod reports;
 mod restarts;
+mod times;

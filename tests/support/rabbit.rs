@@ -104,6 +104,14 @@ impl Rabbit {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// `rabbitmqctl …` on this node; gives what it prints.
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
+        let output = run(Command::new(&self.ctl).arg("--quiet").args(arguments), PATIENCE);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {text} {}", String::from_utf8_lossy(&output.stderr));
+        text
+    }
+
     /// Declares a durable queue with these arguments.
     pub(crate) fn declare(&self, queue: &str, arguments: &[(&str, AMQPValue)]) {
         let mut table = FieldTable::default();
@@ -154,9 +162,7 @@ impl Rabbit {
 
     /// How many messages are in a queue, those that a consumer has not acknowledged included.
     pub(crate) fn messages(&self, queue: &str) -> u64 {
-        let output = run(Command::new(&self.ctl).args(["--quiet", "list_queues", "name", "messages"]), PATIENCE);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{text} {}", String::from_utf8_lossy(&output.stderr));
+        let text = self.ctl(&["list_queues", "name", "messages"]);
         let line = text.lines().find_map(|line| line.strip_prefix(queue)?.strip_prefix('\t'));
         line.unwrap_or_else(|| panic!("no queue {queue}: {text}")).trim().parse().unwrap()
     }

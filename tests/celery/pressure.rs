@@ -1,0 +1,113 @@
+//! A full outbox, a broker short of memory, one that loses patience: nothing is lost, and clients are told.
+
+use crate::{
+    celery::Worker,
+    corner::{Corner, LONG},
+    postgres::Postgres,
+    proxy::Proxy,
+    rabbit::Rabbit,
+    support::{Answer, request, until},
+};
+use std::time::{Duration, Instant};
+
+fn submit(corner: &Corner, service: &str) -> Answer {
+    request("POST", &format!("{}/{service}/annotate", corner.gateway.url())).send()
+}
+
+/// A node, reached through a network that can be cut.
+fn behind_a_proxy(more: &str) -> (Corner, Proxy) {
+    let broker = Rabbit::shared();
+    let mut url = url::Url::parse(broker.url()).unwrap();
+    let proxy = Proxy::to(&format!("{}:{}", url.host_str().unwrap(), url.port().unwrap()));
+    url.set_ip_host(proxy.address().ip()).unwrap();
+    url.set_port(Some(proxy.address().port())).unwrap();
+    let corner = Corner::at("pressure", broker, url.as_str(), more);
+    corner.connected();
+    (corner, proxy)
+}
+
+#[test]
+fn an_outbox_that_is_full_says_so_and_one_queue_fills_half_of_it() {
+    let (corner, network) = behind_a_proxy("outbox_depth = 6\n");
+    network.cut();
+    until(LONG, "its absence is told", || (corner.ready().0 == 503).then_some(()));
+    let mut accepted: Vec<_> = (0..3).map(|_| corner.submit("echo", &[])).collect();
+    let refuse = |service| {
+        let asked = Instant::now();
+        let answer = submit(&corner, service);
+        let seconds = answer.header("retry-after").unwrap_or_else(|| panic!("{}", answer.text())).parse::<u32>();
+        assert!(seconds.unwrap() > 0);
+        answer.refused(503, 205);
+        assert!(asked.elapsed() >= Duration::from_millis(900), "it waits a moment for a place: {:?}", asked.elapsed());
+    };
+    refuse("echo");
+    // Another service still has its places, until there are none at all.
+    accepted.extend((0..3).map(|_| corner.submit("sleep", &[("sleep", "0")])));
+    refuse("custom_state");
+    assert_eq!(corner.status("echo", &accepted[0])["status"], "PENDING", "status goes on");
+
+    let healed = Instant::now();
+    network.heal();
+    for (n, uuid) in accepted.iter().enumerate() {
+        corner.sent(if n < 3 { "echo" } else { "sleep" }, uuid);
+    }
+    // Within 5 s on a machine that has time for us.
+    assert!(healed.elapsed() < Duration::from_secs(20), "{:?}", healed.elapsed());
+    accepted.push(corner.submit("echo", &[]));
+    let _worker = corner.worker(&[]);
+    for (n, uuid) in accepted.iter().enumerate() {
+        let end = corner.end(if (3..6).contains(&n) { "sleep" } else { "echo" }, uuid);
+        assert_eq!((&end["status"], &end["attempts"]), (&"SUCCESS".into(), &1.into()), "{end}");
+    }
+}
+
+#[test]
+fn a_broker_short_of_memory_gets_each_task_once() {
+    let corner = Corner::with("memory", Rabbit::own(), "");
+    corner.connected();
+    let worker = corner.worker(&[]);
+    let runs = |uuid: &str| worker.log().matches(&format!("[{uuid}] received")).count();
+    corner.end("echo", &corner.submit("echo", &[]));
+    corner.broker.ctl(&["set_vm_memory_high_watermark", "0"]);
+    let accepted: Vec<_> = (0..30).map(|_| corner.submit("echo", &[])).collect();
+    let parts = until(LONG, "the alarm is told", || {
+        Some(corner.ready().1).filter(|parts| parts["broker"].as_str().is_some_and(|text| text.contains("memory")))
+    });
+    assert_eq!((&parts["store"], corner.get("/livez").status), (&"ok".into(), 200), "{parts}");
+    // Longer than publish_timeout: what the broker was given waits in its socket, and is not sent again.
+    let told = Instant::now();
+    until(LONG, "a while", || (told.elapsed() > Duration::from_secs(7)).then_some(()));
+    let pending = corner.status("echo", &accepted[29]);
+    assert_eq!((&pending["status"], &pending["sent"]), (&"PENDING".into(), &serde_json::Value::Null), "{pending}");
+
+    corner.broker.ctl(&["set_vm_memory_high_watermark", "0.4"]);
+    for uuid in &accepted {
+        let end = corner.end("echo", uuid);
+        assert_eq!((&end["status"], &end["attempts"]), (&"SUCCESS".into(), &1.into()), "{end}");
+        assert_eq!(runs(uuid), 1, "{uuid}");
+    }
+    corner.connected();
+}
+
+/// The store is away for longer than the broker waits for a receipt: it closes our channel, and gives the result again.
+#[test]
+fn results_outlast_the_brokers_patience() {
+    let (broker, store) = (Rabbit::own(), Postgres::own());
+    broker.ctl(&["eval", "[application:set_env(rabbit, K, 2000) || K <- [consumer_timeout, channel_tick_interval]]."]);
+    let corner = Corner::with("patience", broker, &format!("[store]\nurl = \"{}\"\n", store.url()));
+    corner.connected();
+    let _worker: Worker = corner.worker(&[]);
+    let uuid = corner.submit("sleep", &[("sleep", "2")]);
+    corner.state("sleep", &uuid, "STARTED");
+    store.stop();
+    until(LONG, "the broker loses patience", || {
+        let log = corner.gateway.log();
+        (log.contains("PRECONDITION_FAILED") || log.contains("delivery acknowledgement")).then_some(())
+    });
+    store.start();
+    corner.connected();
+    let end = corner.end("sleep", &uuid);
+    assert_eq!((&end["status"], &end["attempts"]), (&"SUCCESS".into(), &1.into()), "{end}");
+    corner.connected();
+    until(LONG, "nothing is left unacknowledged", || (corner.broker.messages(&corner.replies) == 0).then_some(()));
+}
