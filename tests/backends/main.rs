@@ -10,6 +10,7 @@
 //! | `kept.rs` | the redis result backend |
 //! | `old.rs` | an old worker: real, or played from recorded frames |
 //! | `queues.rs` | the amqp result backend: a queue for each task |
+//! | `secure.rs` | broker and Redis over TLS, and those that are not who they should be |
 //! | `vesta.rs` | the worker package of the original's users |
 //! | `wire.rs` | our messages as Celery's own library reads them |
 
@@ -35,5 +36,6 @@ mod flower;
 mod kept;
 mod old;
 mod queues;
+mod secure;
 mod vesta;
 mod wire;

@@ -44,6 +44,18 @@ apt_install() {
     [ "$status" -eq 0 ] || die "apt-get could not install $*"
 }
 
+# make_certificate DIR: an authority of DIR's own (ca.crt), and a certificate by it for 127.0.0.1 (server.crt, server.key).
+make_certificate() {
+    command -v openssl >/dev/null || apt_install openssl
+    (
+        cd "$1"
+        openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj '/CN=test authority' -keyout ca.key -out ca.crt
+        openssl req -newkey rsa:2048 -nodes -subj /CN=test -keyout server.key -out server.csr
+        openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 30 -out server.crt \
+            -extfile <(printf 'subjectAltName=IP:127.0.0.1\nbasicConstraints=critical,CA:FALSE\n')
+    ) >"$1/openssl.log" 2>&1 || die "openssl could not make a certificate; log in $1/openssl.log"
+}
+
 # is_ours PID DIR: does the process live, and did a script of ours start it for DIR? A process id read from a file may
 # belong to somebody else by now; the mark in the environment does not.
 is_ours() {

@@ -38,14 +38,19 @@ install() {
     command -v epmd >/dev/null || die "rabbitmq-server is installed, but Erlang's epmd is not in the PATH"
 }
 
-# write_files DIR AMQP_PORT DIST_PORT EPMD_PORT CTL_PORT: the node's configuration and its rabbitmqctl.
+# write_files DIR AMQP_PORT DIST_PORT EPMD_PORT CTL_PORT TLS_PORT: the node's configuration and its rabbitmqctl.
 write_files() {
     local dir=$1 scripts
     scripts=$(find_scripts)
     mkdir -p "$dir/home" "$dir/log" "$dir/mnesia"
-    printf '%s\n' "$2" "$3" "$4" "$5" >"$dir/ports"
+    printf '%s\n' "$2" "$3" "$4" "$5" "$6" >"$dir/ports"
+    [ -s "$dir/server.crt" ] || make_certificate "$dir"
     cat >"$dir/rabbitmq.conf" <<CONF
 listeners.tcp.local = 127.0.0.1:$2
+listeners.ssl.local = 127.0.0.1:$6
+ssl_options.cacertfile = $dir/ca.crt
+ssl_options.certfile = $dir/server.crt
+ssl_options.keyfile = $dir/server.key
 vm_memory_high_watermark.absolute = 1GiB
 disk_free_limit.absolute = 50MB
 log.file.level = info
@@ -108,8 +113,8 @@ start() {
     [ -s "$dir/ports" ] || fresh=yes
     while :; do
         tries=$((tries + 1))
-        # shellcheck disable=SC2046 # four words are meant
-        [ -z "$fresh" ] || write_files "$dir" $(python3 "$here/net.py" free 4)
+        # shellcheck disable=SC2046 # five words are meant
+        [ -z "$fresh" ] || write_files "$dir" $(python3 "$here/net.py" free 5)
         status=0
         launch "$dir" || status=$?
         [ "$status" -ne 0 ] || break
@@ -122,6 +127,8 @@ start() {
         fi
     done
     echo "export SG_TEST_AMQP_URL=amqp://guest:guest@127.0.0.1:$(head -n 1 "$dir/ports")/%2f"
+    echo "export SG_TEST_AMQPS_URL=amqps://guest:guest@127.0.0.1:$(tail -n 1 "$dir/ports")/%2f"
+    printf 'export SG_TEST_AMQPS_CA=%q\n' "$dir/ca.crt"
     printf 'export SG_TEST_RABBITMQCTL=%q\n' "$dir/rabbitmqctl"
 }
 

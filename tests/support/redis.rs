@@ -43,7 +43,8 @@ impl Redis {
         let guard = guard.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut server = Self { url: String::new(), own: Some(Own { directory, guard }) };
         let variable = server.control("start");
-        server.url = variable.trim().rsplit_once("URL=").expect("start prints the URL").1.to_owned();
+        let url = variable.lines().find_map(|line| line.strip_prefix("export SG_TEST_REDIS_URL="));
+        server.url = url.expect("start prints the URL").to_owned();
         server
     }
 

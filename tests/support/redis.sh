@@ -4,6 +4,8 @@
 #   redis.sh install        makes sure that Redis is on the machine (Debian: apt-get; needs root or sudo)
 #   redis.sh start DIR      starts a server that keeps everything in DIR; prints, for eval,
 #                             export SG_TEST_REDIS_URL=redis://:PASSWORD@127.0.0.1:PORT/0
+#                             export SG_TEST_REDISS_URL=rediss://…     the same by TLS
+#                             export SG_TEST_REDISS_CA=FILE            who vouches for its certificate
 #   redis.sh stop DIR       stops it in good order
 #   redis.sh kill DIR       kills it at once, as a power cut would
 #
@@ -29,15 +31,16 @@ answers() {
     [ "$(REDISCLI_AUTH=$PASSWORD redis-cli -h 127.0.0.1 -p "$1" ping 2>/dev/null)" = PONG ]
 }
 
-# launch DIR PORT: starts the server, leader of a session of its own, and waits for it. Gives 1 if it ended.
+# launch DIR PORT TLS_PORT: starts the server, leader of a session of its own, and waits for it. Gives 1 if it ended.
 launch() {
-    local dir=$1 port=$2 deadline=$((SECONDS + START_SECONDS)) pid
+    local dir=$1 port=$2 tls=$3 deadline=$((SECONDS + START_SECONDS)) pid
     (
         cd "$dir"
         export SG_TEST_RIG_DIR="$dir"
         # Without a process title: writing one overwrites the environment, and with it the mark.
         setsid redis-server --set-proc-title no --bind 127.0.0.1 --port "$port" --dir "$dir" --daemonize no \
-            --requirepass "$PASSWORD" --save '' --appendonly yes --appendfsync always >>"$dir/redis.log" 2>&1 </dev/null &
+            --tls-port "$tls" --tls-ca-cert-file ca.crt --tls-cert-file server.crt --tls-key-file server.key \
+            --tls-auth-clients no --requirepass "$PASSWORD" --save '' --appendonly yes --appendfsync always >>"$dir/redis.log" 2>&1 </dev/null &
         echo $! >"$dir/redis.pid"
     )
     pid=$(cat "$dir/redis.pid")
@@ -59,10 +62,12 @@ start() {
         die "a server runs in $dir already"
     fi
     [ -s "$dir/port" ] || fresh=yes
+    [ -s "$dir/server.crt" ] || make_certificate "$dir"
     while :; do
         tries=$((tries + 1))
-        [ -z "$fresh" ] || python3 "$here/net.py" free 1 >"$dir/port"
-        if launch "$dir" "$(cat "$dir/port")"; then break; fi
+        [ -z "$fresh" ] || python3 "$here/net.py" free 2 >"$dir/port"
+        # shellcheck disable=SC2046 # two words are meant
+        if launch "$dir" $(cat "$dir/port"); then break; fi
         stop "$dir"
         # Somebody may have taken the port in between: a new server tries another, an old one must have its own.
         if [ -z "$fresh" ] || [ "$tries" -ge 3 ]; then
@@ -70,7 +75,9 @@ start() {
             die "Redis did not start; log in $dir/redis.log"
         fi
     done
-    echo "export SG_TEST_REDIS_URL=redis://:$PASSWORD@127.0.0.1:$(cat "$dir/port")/0"
+    echo "export SG_TEST_REDIS_URL=redis://:$PASSWORD@127.0.0.1:$(head -n 1 "$dir/port")/0"
+    echo "export SG_TEST_REDISS_URL=rediss://:$PASSWORD@127.0.0.1:$(tail -n 1 "$dir/port")/0"
+    printf 'export SG_TEST_REDISS_CA=%q\n' "$dir/ca.crt"
 }
 
 # end DIR SIGNAL
