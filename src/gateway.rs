@@ -297,6 +297,11 @@ fn steps(config: &Config) -> Option<Arc<[Box<str>]>> {
 fn limits(config: &Config, shared: bool) -> Limits {
     Limits {
         outbox_depth: config.broker.outbox_depth as usize,
+        queues: config
+            .services
+            .iter()
+            .map(|(name, service)| (name.as_str().into(), service.queue.as_str().into()))
+            .collect(),
         shared,
         store_is_queue: config.broker.url == BrokerUrl::Embedded,
         ..Limits::default()

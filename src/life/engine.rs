@@ -69,7 +69,7 @@ impl<C, R> Engine<C, R> {
     /// An engine that knows of no task.
     pub fn new(limits: Limits) -> Self {
         Self {
-            outbox: Outbox::new(limits.outbox_depth, limits.window),
+            outbox: Outbox::new(limits.outbox_depth, limits.window, limits.queues.clone()),
             limits,
             held: VecDeque::new(),
             in_progress: HashSet::new(),

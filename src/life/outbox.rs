@@ -66,7 +66,7 @@ pub(crate) enum Next {
     Record(Uuid, u32),
 }
 
-/// Accepted, unconfirmed messages: bounded in all and a service, because one dead queue must not fill it.
+/// Accepted, unconfirmed messages: bounded in all and a queue, because a dead one must not fill it.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     entries: HashMap<Uuid, Entry>,
@@ -74,15 +74,17 @@ pub(crate) struct Outbox {
     delayed: BTreeSet<(Millis, Uuid)>,
     flying: usize,
     recording: usize,
-    /// Accepted or about to be, by service.
+    /// Accepted or about to be, by queue.
     taken: HashMap<Arc<str>, usize>,
+    /// Each service's queue, where that has another name.
+    queues: HashMap<Arc<str>, Arc<str>>,
     taken_in_all: usize,
     depth: usize,
     window: usize,
 }
 
 impl Outbox {
-    pub(crate) fn new(depth: usize, window: usize) -> Self {
+    pub(crate) fn new(depth: usize, window: usize, queues: HashMap<Arc<str>, Arc<str>>) -> Self {
         Self {
             entries: HashMap::new(),
             ready: VecDeque::new(),
@@ -90,17 +92,22 @@ impl Outbox {
             flying: 0,
             recording: 0,
             taken: HashMap::new(),
+            queues,
             taken_in_all: 0,
             depth,
             window,
         }
     }
 
+    fn queue(&self, service: &Arc<str>) -> Arc<str> {
+        self.queues.get(service).unwrap_or(service).clone()
+    }
+
     /// Takes a place for a task that is about to be accepted; `false` if there is none.
-    /// One service may hold half of all places.
+    /// One queue may hold half of all places: a dead one must not fill it, whatever services use it.
     pub(crate) fn take_place(&mut self, service: &Arc<str>) -> bool {
-        let of_service = self.taken.get(service).copied().unwrap_or(0);
-        if self.taken_in_all >= self.depth || of_service >= self.depth.div_ceil(2) {
+        let of_queue = self.taken.get(&self.queue(service)).copied().unwrap_or(0);
+        if self.taken_in_all >= self.depth || of_queue >= self.depth.div_ceil(2) {
             return false;
         }
         self.count_place(service);
@@ -108,14 +115,14 @@ impl Outbox {
     }
 
     fn count_place(&mut self, service: &Arc<str>) {
-        *self.taken.entry(service.clone()).or_insert(0) += 1;
+        *self.taken.entry(self.queue(service)).or_insert(0) += 1;
         self.taken_in_all += 1;
     }
 
     /// Gives back a place that no message fills.
     pub(crate) fn free_place(&mut self, service: &Arc<str>) {
         self.taken_in_all = self.taken_in_all.saturating_sub(1);
-        if let Some(taken) = self.taken.get_mut(service) {
+        if let Some(taken) = self.taken.get_mut(&self.queue(service)) {
             *taken = taken.saturating_sub(1);
         }
     }

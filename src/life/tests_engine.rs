@@ -164,15 +164,17 @@ fn of_one_batch_only_the_last_progress_is_written_and_every_receipt_is_given() {
 }
 
 #[test]
-fn a_full_outbox_delays_then_refuses_and_one_service_holds_half() {
-    let mut engine = TestEngine::new(Limits { outbox_depth: 4, ..Limits::default() });
-    let effects = run(&mut engine, 0, (1..=3).map(|client| Input::Submit(client, accept("s"))));
+fn a_full_outbox_delays_then_refuses_and_one_queue_holds_half() {
+    let queues = [("same".into(), "s".into())].into();
+    let mut engine = TestEngine::new(Limits { outbox_depth: 4, queues, ..Limits::default() });
+    let services = [(1, "s"), (2, "same"), (3, "s")];
+    let effects = run(&mut engine, 0, services.map(|(client, service)| Input::Submit(client, accept(service))));
     assert_eq!(commit(&effects).len(), 2, "half of four");
     let written = store(commit(&effects), 0);
     run(&mut engine, 0, [Input::Committed(Ok(written))]);
     assert_eq!(engine.next_tick(), Some(1_000));
     let effects = run(&mut engine, 1, [Input::Submit(4, accept("other"))]);
-    assert_eq!(commit(&effects).len(), 1, "another service has its own half");
+    assert_eq!(commit(&effects).len(), 1, "another queue has its own half");
     let effects = run(&mut engine, 1_000, [Input::Tick]);
     assert!(matches!(effects.as_slice(), [Effect::Answer(3, Answer::Busy)]));
 }

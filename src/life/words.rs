@@ -5,7 +5,7 @@ use crate::{
     outbox::{Fate, Waiting},
 };
 use bytes::Bytes;
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 use uuid::Uuid;
 
 /// Bounds of the engine.
@@ -13,6 +13,8 @@ use uuid::Uuid;
 pub struct Limits {
     /// Accepted but unconfirmed tasks.
     pub outbox_depth: usize,
+    /// The queue of each service that has another name than its service: half of the depth is for one queue.
+    pub queues: HashMap<Arc<str>, Arc<str>>,
     /// Publications in flight.
     pub window: usize,
     /// Writes in one commit.
@@ -33,6 +35,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             outbox_depth: 10_000,
+            queues: HashMap::new(),
             window: 512,
             batch: 256,
             patience: 1_000,
