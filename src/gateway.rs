@@ -239,7 +239,7 @@ impl Background {
         let Self { start, keep, shelf, lease, started } = self;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
-        let (store, mailbox) = (start.store.clone(), start.mailbox.clone());
+        let (store, mailbox, cache) = (start.store.clone(), start.mailbox.clone(), start.cache.clone());
         let broker = {
             let _runtime = runtime.enter();
             broker::start(start)?
@@ -255,7 +255,7 @@ impl Background {
                         let (broker, mailbox, shutdown) = (broker.clone(), mailbox.clone(), shutdown.clone());
                         tokio::spawn(engine::keep_lease(sharing, broker, mailbox, lease.renew, shutdown));
                     }
-                    tokio::spawn(engine::sweep(store, broker.clone(), mailbox, keep, shutdown));
+                    tokio::spawn(engine::sweep(store, broker.clone(), mailbox, cache, keep, shutdown));
                     // Nobody waits any more if the host gave up starting.
                     let _ = started.send(Ok(broker));
                 }

@@ -16,7 +16,8 @@ use uuid::Uuid;
 /// Bytes of JSON that are kept, about.
 const CAPACITY: u64 = 64 << 20;
 const TYPICAL: u64 = 400;
-/// How long a task is shown as it was, where another gateway may have learnt more.
+/// How long a task is shown as it was, where another gateway may have learnt more. Clients ask again and again and nobody
+/// waits for a change, so PostgreSQL has no news to spread (`NOTIFY` takes a lock of the whole server at commit).
 const FRESH: Duration = Duration::from_millis(500);
 
 #[derive(Clone)]
@@ -108,6 +109,15 @@ impl Cache {
     fn insert(&self, task: &Task, snapshot: Arc<Snapshot>, now: Millis) {
         let until = self.shared.map(|keep_results| Instant::now() + fresh(task, keep_results, now));
         self.known.insert(task.id, Known { snapshot, until });
+    }
+
+    /// Drops tasks whose records were deleted.
+    pub fn forget(&self, ids: &[Uuid]) {
+        // A read that began before must not bring one back.
+        self.commits.fetch_add(1, SeqCst);
+        for id in ids {
+            self.known.remove(id);
+        }
     }
 
     /// Drops everything: what is shown depends on the configuration.

@@ -1,6 +1,6 @@
 //! Sees to it that no task is open for ever and nothing is kept for ever.
 
-use super::{Mailbox, Stopped, now};
+use super::{Cache, Mailbox, Stopped, now};
 use crate::{
     broker::{Broker, Receipt, SILENT},
     store::{Keep, Store, Swept},
@@ -26,6 +26,7 @@ pub async fn sweep(
     store: Arc<dyn Store>,
     broker: Arc<dyn Broker>,
     mailbox: Mailbox,
+    cache: Arc<Cache>,
     keep: Keep,
     shutdown: CancellationToken,
 ) {
@@ -37,12 +38,14 @@ pub async fn sweep(
             let at = now();
             match store.sweep(at, clock.mend(keep, at, Instant::now()), after, AT_ONCE).await {
                 Ok(swept) => {
-                    let more = [swept.facts.len(), swept.silent.len(), swept.deleted].iter().any(|n| *n >= AT_ONCE);
+                    let more =
+                        [swept.facts.len(), swept.silent.len(), swept.deleted.len()].iter().any(|n| *n >= AT_ONCE);
                     pause = if more { MORE } else { usual };
                     after = match swept.silent.last() {
                         Some(task) if swept.silent.len() == AT_ONCE => task.id,
                         _ => Uuid::nil(),
                     };
+                    cache.forget(&swept.deleted);
                     if tell(swept, &*broker, &mailbox, keep).await.is_err() {
                         return;
                     }
@@ -63,8 +66,9 @@ pub async fn sweep(
 /// Tells the engine, and waits until the last of it is written: the next step must not find the same again.
 async fn tell(swept: Swept, broker: &dyn Broker, mailbox: &Mailbox, keep: Keep) -> Result<(), Stopped> {
     let mut facts = swept.facts;
+    facts.retain(|(id, _)| !swept.deleted.contains(id));
     for task in swept.silent {
-        facts.extend(overdue(&task, broker, keep).await);
+        facts.push((task.id, overdue(&task, broker, keep).await));
     }
     let last = facts.pop();
     for (id, fact) in facts {
@@ -80,13 +84,14 @@ async fn tell(swept: Swept, broker: &dyn Broker, mailbox: &Mailbox, keep: Keep) 
 }
 
 /// Waiting in a queue that exists is a sign of life.
-async fn overdue(task: &Task, broker: &dyn Broker, keep: Keep) -> Option<(Uuid, Fact)> {
-    let why = match task.started {
-        Some(_) => SILENT.to_owned(),
-        None => broker.hopeless(task).await?,
+async fn overdue(task: &Task, broker: &dyn Broker, keep: Keep) -> Fact {
+    let hopeless = match task.started {
+        Some(_) => Some(SILENT.to_owned()),
+        None => broker.hopeless(task).await,
     };
+    let Some(why) = hopeless else { return Fact::Waits };
     let why = format!("{why} for {} s (store.task_timeout)", keep.silence / 1000);
-    Some((task.id, Fact::Overdue { heard: task.heard, why: why.into() }))
+    Fact::Overdue { heard: task.heard, why: why.into() }
 }
 
 /// Notices when the clock is set forward: what was written before is not older for that, and must not be taken for it.

@@ -18,6 +18,7 @@ pub fn apply(task: &mut Task, fact: &Fact, now: Millis) -> Change {
         Fact::Dead { attempt, waiting, why } => dead(task, *attempt, *waiting, why, now),
         Fact::Overdue { heard, why } if *heard == task.heard => presume(task, State::Expired, None, why, now),
         Fact::Overdue { .. } => Change::default(),
+        Fact::Waits => waits(task, now),
         Fact::Late => late(task, now),
         Fact::Cancelled => cancelled(task, now),
         Fact::Forgotten => forgotten(task),
@@ -124,6 +125,15 @@ fn dead(task: &mut Task, attempt: u32, waiting: bool, why: &str, now: Millis) ->
         return Change::default();
     }
     refused(task, why, now)
+}
+
+/// Its time without a sign of life begins anew: once a worker has taken it from its queue it has all of it to be heard of.
+fn waits(task: &mut Task, now: Millis) -> Change {
+    if task.state.is_end() || task.heard >= now {
+        return Change::default();
+    }
+    task.heard = now;
+    Change { changed: true, ..Change::default() }
 }
 
 /// The broker tells nobody about a task that waits or runs too long: the gateway keeps its own time.

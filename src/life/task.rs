@@ -240,6 +240,8 @@ pub enum Fact {
         /// What was waited for, and how long.
         why: Box<str>,
     },
+    /// It waits in a queue that exists, which is a sign of life.
+    Waits,
     /// Its [`Task::deadline`] may be over.
     Late,
     /// Its owner cancels it.

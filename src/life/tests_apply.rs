@@ -361,3 +361,14 @@ fn an_attempt_counts_before_it_is_made_unless_it_never_will_be() {
     assert!(!apply(&mut task, &Fact::Tried { attempts: 3 }, 3).changed);
     assert_eq!(task.attempts, 2);
 }
+
+#[test]
+fn the_time_of_what_waited_in_its_queue_begins_anew() {
+    let mut task = task();
+    assert!(apply(&mut task, &Fact::Waits, 50).changed);
+    assert_eq!((task.heard, &task.state), (50, &State::Pending));
+    assert!(!apply(&mut task, &Fact::Overdue { heard: 0, why: "silence".into() }, 60).changed, "judged before");
+    apply(&mut task, &Fact::Overdue { heard: 50, why: "silence".into() }, 100);
+    assert_eq!(task.state, State::Expired);
+    assert!(!apply(&mut task, &Fact::Waits, 110).changed);
+}

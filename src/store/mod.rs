@@ -60,7 +60,7 @@ pub struct Swept {
     /// Tasks and what is to be told of them.
     pub facts: Vec<(Uuid, Fact)>,
     /// Records deleted.
-    pub deleted: usize,
+    pub deleted: Vec<Uuid>,
     /// Tasks without a sign of life for too long: whoever knows the broker judges whether they still wait in a queue.
     pub silent: Vec<Task>,
 }

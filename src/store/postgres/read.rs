@@ -14,7 +14,7 @@ use tokio::{
     sync::{Mutex, mpsc, oneshot},
     time::timeout,
 };
-use tokio_postgres::{Client, Error, Row};
+use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
 /// How long a read may take before its client is told that the store does not answer.
@@ -56,7 +56,7 @@ statements! {
         silent: concat!("SELECT ", columns!(), " FROM service_gateway.task \
             WHERE ended IS NULL AND heard < $1 AND id > $2 ORDER BY id LIMIT $3"),
         delete_tasks: "DELETE FROM service_gateway.task WHERE id IN (SELECT id FROM service_gateway.task \
-            WHERE ended < $1 ORDER BY ended LIMIT $2 FOR UPDATE SKIP LOCKED)",
+            WHERE ended < $1 ORDER BY ended LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id",
         delete_keys: "DELETE FROM service_gateway.idempotency WHERE scope IN ( \
             SELECT i.scope FROM service_gateway.idempotency i LEFT JOIN service_gateway.task t ON t.id = i.id \
             WHERE i.expires < $1 AND (t.id IS NULL OR t.ended IS NOT NULL) LIMIT $2 FOR UPDATE OF i SKIP LOCKED)",
@@ -214,16 +214,10 @@ pub(super) async fn sweep(
     for row in client.query(&statements.silent, &[&(now - keep.silence), &after, &limit]).await? {
         swept.silent.push(from_row(&row)?);
     }
-    swept.deleted = count(client, &statements.delete_tasks, &[&(now - keep.records), &limit]).await?;
-    count(client, &statements.delete_keys, &[&now, &limit]).await?;
-    count(client, &statements.delete_gateways, &[&FORGOTTEN]).await?;
+    for row in client.query(&statements.delete_tasks, &[&(now - keep.records), &limit]).await? {
+        swept.deleted.push(row.try_get(0)?);
+    }
+    client.execute(&statements.delete_keys, &[&now, &limit]).await?;
+    client.execute(&statements.delete_gateways, &[&FORGOTTEN]).await?;
     Ok(swept)
-}
-
-async fn count(
-    client: &Client,
-    statement: &tokio_postgres::Statement,
-    params: &[super::row::Param<'_>],
-) -> Result<usize, Error> {
-    client.execute(statement, params).await.map(|count| usize::try_from(count).unwrap_or(usize::MAX))
 }

@@ -121,10 +121,14 @@ pub(super) fn sweep(
         }
     }
     let transaction = connection.transaction()?;
-    swept.deleted = transaction.execute(
-        "DELETE FROM task WHERE id IN (SELECT id FROM task WHERE ended < ?1 ORDER BY ended LIMIT ?2)",
-        params![now - keep.records, limit],
-    )?;
+    {
+        let mut delete = transaction.prepare_cached(
+            "DELETE FROM task WHERE id IN (SELECT id FROM task WHERE ended < ?1 ORDER BY ended LIMIT ?2) RETURNING id",
+        )?;
+        for id in delete.query_map(params![now - keep.records, limit], |row| row.get(0))? {
+            swept.deleted.push(Uuid::from_bytes(id?));
+        }
+    }
     transaction.execute(
         "DELETE FROM idempotency WHERE (subject, key) IN (SELECT i.subject, i.key FROM idempotency i \
          LEFT JOIN task t ON t.id = i.id WHERE i.expires < ?1 AND (t.id IS NULL OR t.ended IS NOT NULL) LIMIT ?2)",
