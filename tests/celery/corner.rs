@@ -47,10 +47,10 @@ impl Corner {
         Self { broker, queue, replies, gateway }
     }
 
-    /// A gateway that reaches the node by this URL; `keys` are further ones of `[broker]`.
-    pub(crate) fn at(name: &str, broker: Rabbit, url: &str, keys: &str) -> Self {
+    /// A gateway that reaches the node by this URL; `keys` are further ones of `[broker]`, `toml` as in `with`.
+    pub(crate) fn at(name: &str, broker: Rabbit, url: &str, keys: &str, toml: &str) -> Self {
         let (queue, replies) = names(name);
-        let toml = configuration(url, &queue, &replies, "").replacen("[broker]\n", &format!("[broker]\n{keys}"), 1);
+        let toml = configuration(url, &queue, &replies, toml).replacen("[broker]\n", &format!("[broker]\n{keys}"), 1);
         let gateway = Gateway::start(&toml);
         Self { broker, queue, replies, gateway }
     }

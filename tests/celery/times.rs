@@ -54,13 +54,13 @@ fn no_task_waits_for_ever_and_each_end_says_why() {
 
 #[test]
 fn what_waits_in_its_queue_is_alive() {
-    let corner = corner(Rabbit::shared(), "sqlite:gateway.db", "task_timeout = \"1s\"");
+    let corner = corner(Rabbit::shared(), "sqlite:gateway.db", "task_timeout = \"4s\"");
     corner.connected();
     let uuid = corner.submit("echo", &[]);
     corner.sent("echo", &uuid);
     let later = corner.submit("sleep", &[("sleep", "300")]);
     // Longer than its time, by the clock of another one that ends.
-    let gone = corner.submit("echo", &[("wait_limit", "3s")]);
+    let gone = corner.submit("echo", &[("wait_limit", "10s")]);
     assert_eq!(corner.end("echo", &gone)["status"], "EXPIRED");
     assert_eq!(corner.status("echo", &uuid)["status"], "PENDING");
     let _worker = corner.worker(&[]);

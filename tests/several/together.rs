@@ -68,3 +68,20 @@ fn what_is_cancelled_elsewhere_before_it_is_sent_is_never_sent() {
         assert_eq!(status(&one, "echo", task)["status"], "REVOKED");
     }
 }
+
+#[test]
+fn what_a_gateway_that_is_gone_has_cancelled_is_not_begun() {
+    let mut town = Town::new(Postgres::shared());
+    let (mut one, other) = (town.gateway(), town.gateway());
+    let mark = town.file("begun");
+    let task = submit(&one, "sleep", &[("sleep", "1"), ("mark", mark.to_str().unwrap())]);
+    town.sent(&one, "sleep", &task);
+    assert_eq!(cancel(&one, "sleep", &task)["status"], "REVOKED");
+    one.kill9();
+    // It asks its neighbours what was revoked, and only the other one is there to tell.
+    town.work();
+    let after: Vec<_> = (0..4).map(|_| submit(&other, "echo", &[])).collect();
+    assert_eq!(town.all_succeed(&other, &after), 0);
+    assert!(!mark.exists(), "it was begun");
+    assert_eq!(status(&other, "sleep", &task)["status"], "REVOKED");
+}

@@ -8,7 +8,7 @@ use crate::{
     support::{Answer, Gateway, get, is_end, request, status, until},
 };
 use serde_json::Value;
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, path::PathBuf, time::Duration};
 use tempfile::TempDir;
 
 /// Longer than a lease and all that follows it.
@@ -61,6 +61,18 @@ impl Town {
             toml += &format!("[services.{service}]\nqueue = \"{}\"\nrequires_document = false\n", self.queue);
         }
         Gateway::start(&toml)
+    }
+
+    /// A file of this name beside the worker.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Waits until the broker has a task.
+    #[track_caller]
+    pub(crate) fn sent(&self, gateway: &Gateway, service: &str, uuid: &str) {
+        let sent = || status(gateway, service, uuid)["sent"].is_string().then_some(());
+        until(LONG, "the broker has the task", sent);
     }
 
     /// Starts the worker: two processes.

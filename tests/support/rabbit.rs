@@ -141,12 +141,6 @@ impl Rabbit {
         self.ask(purging).unwrap();
     }
 
-    /// `rabbitmqctl ARGUMENTS`.
-    pub(crate) fn ctl(&self, arguments: &[&str]) {
-        let output = run(Command::new(&self.ctl).arg("--quiet").args(arguments), PATIENCE);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
     /// A queue; `None` if there is none of that name.
     pub(crate) fn queue(&self, queue: &str) -> Option<Queue> {
         let name = queue.to_owned();
