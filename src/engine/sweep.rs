@@ -5,8 +5,12 @@ use crate::{
     broker::{Broker, Receipt, SILENT},
     store::{Keep, Store, Swept},
 };
-use gateway_life::{Fact, Millis, Task};
-use std::{sync::Arc, time::Duration};
+use gateway_life::{Delivery, Fact, Millis, Task};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep},
@@ -36,7 +40,10 @@ pub async fn sweep(
         loop {
             sleep(pause).await;
             let at = now();
-            match store.sweep(at, clock.mend(keep, at, Instant::now()), after, AT_ONCE).await {
+            let mended = clock.mend(keep, at, Instant::now());
+            // Looked at when half of it is over: what waits in its queue must have time left when a worker takes it.
+            let looked_at = Keep { silence: mended.silence / 2, ..mended };
+            match store.sweep(at, looked_at, after, AT_ONCE).await {
                 Ok(swept) => {
                     let more =
                         [swept.facts.len(), swept.silent.len(), swept.deleted.len()].iter().any(|n| *n >= AT_ONCE);
@@ -46,7 +53,7 @@ pub async fn sweep(
                         _ => Uuid::nil(),
                     };
                     cache.forget(&swept.deleted);
-                    if tell(swept, &*broker, &mailbox, keep).await.is_err() {
+                    if tell(swept, &*broker, &mailbox, at - mended.silence, keep).await.is_err() {
                         return;
                     }
                 }
@@ -64,11 +71,26 @@ pub async fn sweep(
 }
 
 /// Tells the engine, and waits until the last of it is written: the next step must not find the same again.
-async fn tell(swept: Swept, broker: &dyn Broker, mailbox: &Mailbox, keep: Keep) -> Result<(), Stopped> {
+async fn tell(
+    swept: Swept,
+    broker: &dyn Broker,
+    mailbox: &Mailbox,
+    heard_since: Millis,
+    keep: Keep,
+) -> Result<(), Stopped> {
     let mut facts = swept.facts;
     facts.retain(|(id, _)| !swept.deleted.contains(id));
+    // One answer is for all of a service's tasks: there may be many.
+    let mut judged = HashMap::new();
     for task in swept.silent {
-        facts.push((task.id, overdue(&task, broker, keep).await));
+        let hopeless = match (task.started, task.delivery == Delivery::Settled) {
+            (Some(_), _) => Some(SILENT.to_owned()),
+            (None, sent) => match judged.entry((task.service.clone(), sent)) {
+                Entry::Occupied(known) => known.get().clone(),
+                Entry::Vacant(new) => new.insert(broker.hopeless(&task).await).clone(),
+            },
+        };
+        facts.extend(overdue(&task, hopeless, heard_since, keep).map(|fact| (task.id, fact)));
     }
     let last = facts.pop();
     for (id, fact) in facts {
@@ -84,14 +106,13 @@ async fn tell(swept: Swept, broker: &dyn Broker, mailbox: &Mailbox, keep: Keep) 
 }
 
 /// Waiting in a queue that exists is a sign of life.
-async fn overdue(task: &Task, broker: &dyn Broker, keep: Keep) -> Fact {
-    let hopeless = match task.started {
-        Some(_) => Some(SILENT.to_owned()),
-        None => broker.hopeless(task).await,
-    };
-    let Some(why) = hopeless else { return Fact::Waits };
+fn overdue(task: &Task, hopeless: Option<String>, heard_since: Millis, keep: Keep) -> Option<Fact> {
+    let Some(why) = hopeless else { return Some(Fact::Waits) };
+    if task.heard >= heard_since {
+        return None;
+    }
     let why = format!("{why} for {} s (store.task_timeout)", keep.silence / 1000);
-    Fact::Overdue { heard: task.heard, why: why.into() }
+    Some(Fact::Overdue { heard: task.heard, why: why.into() })
 }
 
 /// Notices when the clock is set forward: what was written before is not older for that, and must not be taken for it.
