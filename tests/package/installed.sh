@@ -35,7 +35,9 @@ dpkg --verify service-gateway | (! grep -v ' c ') # every file as in the package
 echo "-- the units"
 units=(service-gateway-worker@speech.service)
 [ ! -e /usr/lib/systemd/system/service-gateway.service ] || units+=(service-gateway.service)
-same "what systemd finds in the units" "$(systemd-analyze verify --man=no --recursive-errors=no "${units[@]}" 2>&1)" ''
+# A systemd that does not know notify-reload yet (before 253) says so and goes on: the unit has another line for it.
+found=$(systemd-analyze verify --man=no --recursive-errors=no "${units[@]}" 2>&1 | grep -v 'ignoring: notify-reload' || true)
+same "what systemd finds in the units" "$found" ''
 for unit in "${units[@]}"; do
     # 0 is all that can be taken away, 100 nothing. Below 30 systemd calls it OK.
     systemd-analyze security --no-pager --offline=true --threshold=30 "$unit" | tail -n 1
