@@ -3,6 +3,7 @@
 //! A task is claimed (written: one attempt more, not due), run, and leaves the outbox with its end. A process that is
 //! killed leaves claimed tasks behind; the next one finds them at start and runs or fails them as `on_lost` says.
 
+mod ending;
 mod healths;
 
 use super::{Broker, Queued, Receipt};
@@ -12,7 +13,6 @@ use crate::{
     store::{Orphan, Store, StoreError},
 };
 use arc_swap::ArcSwap;
-use gateway_config::OnLost;
 use gateway_contract::{BoxFuture, Part};
 use gateway_life::{Answer, Cause, Fact, Millis, Publish, Raised, Report, Run, Source, State, Task};
 use gateway_worker::{DynHandler, Ending, Event, Job, Program, Runner, RunnerFault, RunnerSettings, recover};
@@ -32,9 +32,6 @@ use uuid::Uuid;
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 /// How long guards of the last process may take to stop their programs.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A retry waits so long, doubled each time up to [`RETRY_MOST`].
-const RETRY_FIRST: Millis = 1_000;
-const RETRY_MOST: Millis = 60_000;
 
 /// The embedded broker.
 pub struct Embedded {
@@ -215,14 +212,7 @@ impl Shared {
 
     /// A task that was running when the last process ended.
     async fn hand_back(&self, orphan: Orphan) -> Result<(), Stopped> {
-        const WHY: &str = "the gateway or its machine stopped while the task ran";
-        let fact = match self.plan.load().service(&orphan.service) {
-            // The first time it is begun again at once: most often it was not to blame.
-            Some(service) if orphan.losses == 0 => lost(service, 0, WHY, now()),
-            Some(service) => lost(service, orphan.losses, WHY, now() + pause(orphan.losses)),
-            // Its service is gone from the configuration: it waits until it is back.
-            None => Fact::Requeued { due: now(), why: Raised::new("WorkerLostError", WHY), cause: Cause::Lost },
-        };
+        let fact = ending::orphaned(self.plan.load().service(&orphan.service).map(|service| &**service), &orphan);
         self.mailbox.heard(orphan.id, fact, None).await
     }
 
@@ -312,9 +302,11 @@ async fn work(
     let back = shared.healths.heard(&service.name(), &ending);
     let end = match ending {
         Ending::Unstarted { message } if back => {
-            Fact::Requeued { due: now(), why: Raised::new(Ending::SUBPROCESS, message) }
+            let why = Raised::new(Ending::SUBPROCESS, message);
+            // It was never begun.
+            Fact::Requeued { due: now(), why, cause: Cause::Stopped }
         }
-        ending => end_of(&service, &task, ending),
+        ending => ending::end_of(&service, &task, ending),
     };
     let status = match &end {
         Fact::Heard(report) => Some(report.state.name().to_owned()),
@@ -400,55 +392,4 @@ fn meta(service: &ServicePlan, run: Option<&Run>) -> Value {
 fn start(at: SystemTime) -> String {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     crate::keeper::request_time(since.as_millis() as Millis)
-}
-
-fn failure(why: Raised) -> Fact {
-    Fact::Heard(Report { result: Some(why.to_json()), ..Report::new(State::Failure, Source::Slot) })
-}
-
-fn end_of(service: &ServicePlan, task: &Task, ending: Ending) -> Fact {
-    match ending {
-        Ending::Success(result) => {
-            let result = Some(result.get().to_owned().into());
-            Fact::Heard(Report { result, ..Report::new(State::Success, Source::Slot) })
-        }
-        Ending::Failure { class, message } => failed(service, task, Raised::new(class, message)),
-        Ending::Unstarted { message } => failed(service, task, Raised::new(Ending::SUBPROCESS, message)),
-        Ending::Cancelled => {
-            let why = Raised::new("TaskRevokedError", "terminated");
-            Fact::Heard(Report { result: Some(why.to_json()), ..Report::new(State::Revoked, Source::Slot) })
-        }
-        Ending::Aborted => {
-            let why = Raised::new("WorkerShutdown", "the gateway was stopped while the task ran");
-            Fact::Requeued { due: now(), why, cause: Cause::Stopped }
-        }
-        // A program that kills its guard each time must not keep us busy with nothing else.
-        Ending::Lost { message } => lost(service, task.losses, &message, now() + pause(task.losses + 1)),
-    }
-}
-
-/// A failure, or another try if there is one left.
-fn failed(service: &ServicePlan, task: &Task, why: Raised) -> Fact {
-    let retries = service.config.worker.as_ref().map_or(0, |worker| worker.retries);
-    if task.retries >= retries {
-        return failure(why);
-    }
-    Fact::Requeued { due: now() + pause(task.retries + 1), why, cause: Cause::Failed }
-}
-
-/// How long a task waits for its next run, after so many of this kind.
-fn pause(runs: u32) -> Millis {
-    (RETRY_FIRST << runs.saturating_sub(1).min(6)).min(RETRY_MOST)
-}
-
-/// What becomes of a task one more run of which was lost, after so many `losses`; it may run again at `due`.
-fn lost(service: &ServicePlan, losses: u32, message: &str, due: Millis) -> Fact {
-    let lost = |message: &str| Raised::new("WorkerLostError", message);
-    match service.config.worker.as_ref().map(|worker| (worker.on_lost, worker.losses)) {
-        Some((OnLost::Fail, _)) => failure(lost(message)),
-        Some((OnLost::Retry, most)) if losses + 1 >= most => {
-            failure(lost(&format!("the task was lost {} times while it ran; the last time: {message}", losses + 1)))
-        }
-        Some((OnLost::Retry, _)) | None => Fact::Requeued { due, why: lost(message), cause: Cause::Lost },
-    }
 }

@@ -81,7 +81,7 @@ async fn tell(
     let mut facts = swept.facts;
     facts.retain(|(id, _)| !swept.deleted.contains(id));
     // One answer is for all of a service's tasks: there may be many.
-    let mut judged = HashMap::new();
+    let mut judged = HashMap::<_, Option<String>>::new();
     for task in swept.silent {
         let hopeless = match (task.started, task.delivery == Delivery::Settled) {
             (Some(_), _) => Some(SILENT.to_owned()),
