@@ -10,7 +10,8 @@ const SHORTEST: Duration = Duration::from_millis(500);
 /// Start and stop workers as the gateway says they are needed
 ///
 /// For machines without an orchestrator. Workers are run on this machine, or by commands of yours: see
-/// [services.X.scaling] in the configuration. When the daemon ends the workers go on; the next one knows them.
+/// [services.X.scaling] in the configuration. When the daemon ends the workers go on (in a systemd unit: KillMode=process); the next one
+/// knows them.
 #[derive(clap::Args)]
 pub(super) struct Scale {
     #[command(flatten)]

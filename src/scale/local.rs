@@ -1,5 +1,5 @@
-//! Workers as processes of this machine: `service-gateway worker`. They outlive the daemon, and the next one knows them by
-//! number and start.
+//! Workers as processes of this machine: `service-gateway worker`. They outlive the daemon (under systemd with
+//! `KillMode=process`), and the next one knows them by number and start.
 
 use super::crew::{Crew, Process};
 use rustix::process::{Pid, Signal, kill_process};

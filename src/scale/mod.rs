@@ -148,6 +148,12 @@ impl Scaler {
             let limits = Limits { most: post.limits.most.min(self.total.saturating_sub(others)), ..post.limits };
             let actions = self.memory.crew(service).plan(need, now, &limits);
             for action in actions {
+                // Starting and stopping take their time: another may have taken over meanwhile.
+                if let Some(leader) = &mut self.leader
+                    && !leader.hold().await?
+                {
+                    return Ok(());
+                }
                 match action {
                     Action::Start => start(service, post, &mut self.memory, now).await?,
                     Action::Stop(name, why) => {

@@ -7,6 +7,7 @@
 //! | `keys.rs` | idempotency: same, conflict, at the same time |
 //! | `claims.rs` | the outbox as a queue: order, due, requeue, orphans |
 //! | `sweeps.rs` | what is over its time |
+//! | `tally.rs` | what the need for workers is concluded from |
 //! | `schema.rs` | opened twice, opened by an older program |
 //! | `leases.rs` | several gateways: who owns a message (PostgreSQL) |
 //! | `faults.rs` | lost connections and lost answers (PostgreSQL) |
@@ -43,6 +44,7 @@ mod leases;
 mod places;
 mod schema;
 mod sweeps;
+mod tally;
 mod writes;
 
 use bytes::Bytes;
