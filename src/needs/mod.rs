@@ -133,7 +133,7 @@ impl Assessor {
         let tally = tally.map_err(NeedsError::Store)?;
         let queued: Vec<Queued> = queued.into_iter().collect::<Option<_>>().ok_or(NeedsError::Broker)?;
         if first {
-            self.restore(state, &tally, at, wall).await?;
+            self.restore(state, &plan, &tally, at, wall).await?;
         }
         state.since = Some(tally.ended.first().map_or(since, |latest| latest.ended.max(since)));
         for took in tally.ended.iter().rev() {
@@ -154,21 +154,29 @@ impl Assessor {
         Ok(needs.into_iter().map(|(needs, _)| needs).collect())
     }
 
-    /// What came in the last hour, by minutes.
-    async fn restore(&self, state: &mut State, tally: &Tally, at: f64, wall: Millis) -> Result<(), NeedsError> {
+    /// What came in the last hour, by minutes: that nothing came is known, too.
+    async fn restore(
+        &self,
+        state: &mut State,
+        plan: &Plan,
+        tally: &Tally,
+        at: f64,
+        wall: Millis,
+    ) -> Result<(), NeedsError> {
         let latest = self.store.arrivals(wall - HISTORY).await.map_err(NeedsError::Store)?;
         // If these are not all, nothing is known of what was before the oldest.
         let complete = latest.len() < LATEST;
         let first = if complete { wall - HISTORY } else { latest.last().map_or(wall, |(_, oldest)| *oldest) };
-        for (name, counts) in &tally.counts {
-            let mine: Vec<_> = latest.iter().filter(|(service, _)| service == name).map(|(_, at)| *at).collect();
-            let watched = state.services.entry(name.clone()).or_default();
+        for name in plan.services().iter().map(|service| service.name()) {
+            let accepted = tally.counts.get(&name).map_or(0, |counts| counts.accepted);
+            let mine: Vec<_> = latest.iter().filter(|(service, _)| *service == name).map(|(_, at)| *at).collect();
+            let watched = state.services.entry(name).or_default();
             for ago in (1..=HISTORY / 60_000).rev().map(|minutes| minutes * 60_000) {
                 let then = wall - ago;
                 if then >= first {
                     // The latest first: as many as are younger.
                     let since = mine.partition_point(|submitted| *submitted > then) as u64;
-                    watched.arrivals.observe(at - ago as f64 / 1000.0, counts.accepted.saturating_sub(since));
+                    watched.arrivals.observe(at - ago as f64 / 1000.0, accepted.saturating_sub(since));
                 }
             }
         }

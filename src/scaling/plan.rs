@@ -125,7 +125,10 @@ pub fn plan(demand: &Demand, costs: &Costs) -> Plan {
         (
             4.0 * costs.postgres / writes,
             "PostgreSQL",
-            format!("four gateways' writers at {:.0} rows a second / {writes} writes a task", costs.postgres),
+            format!(
+                "four gateways' writers at {:.0} rows a second each (assumed) / {writes} writes a task",
+                costs.postgres
+            ),
         ),
     ];
     ceilings.sort_by(|one, other| one.0.total_cmp(&other.0));
@@ -270,7 +273,7 @@ impl Plan {
             let _ = writeln!(
                 text,
                 "So it takes {:.0} installations side by side (each with its own broker, database and gateways, {:.0} workers \
-                 each), and clients or a proxy that choose one by a hash of the uuid's installation.",
+                 each), and clients that ask about a task where they submitted it.",
                 self.installations,
                 (self.workers / self.installations).ceil()
             );
