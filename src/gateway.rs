@@ -1,10 +1,15 @@
 //! The running gateway: configuration in, layers out.
 
+mod reload;
+
+pub use reload::Reloaded;
+
 use crate::{
     broker::{self, Broker, StartBroker},
     engine::{self, Cache, View},
     files::Shelf,
     keeper::{Desk, Installation, Keeper, Sender},
+    keys::Published,
     locate::{self, Documents},
     needs::Assessor,
     plan::Plan,
@@ -16,10 +21,11 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use gateway_config::{BrokerUrl, Config, StoreUrl};
 use gateway_contract::{Facts, Readiness};
 use gateway_life::Limits;
+use gateway_metrics::Recorder;
 use gateway_worker::GuardCommand;
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     thread::JoinHandle,
     time::Duration,
 };
@@ -46,11 +52,13 @@ pub struct Options {
     /// Where several gateways share a PostgreSQL: how long one that gives no sign keeps its messages. The same for all.
     /// Default: 20 s.
     pub lease: LeaseTimes,
+    /// Are the causes of refusals, and where in the source they were made, shown to clients? Default: no.
+    pub debug: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { guard: GuardCommand::this_binary(), listening: None, lease: LeaseTimes::default() }
+        Self { guard: GuardCommand::this_binary(), listening: None, lease: LeaseTimes::default(), debug: false }
     }
 }
 
@@ -58,16 +66,23 @@ impl Default for Options {
 /// is dropped.
 #[derive(Clone)]
 pub struct Gateway {
-    materials: Materials,
+    materials: Arc<ArcSwap<Materials>>,
     core: Arc<Core>,
 }
 
 struct Core {
-    installation: Installation,
+    desk: Arc<Desk>,
     broker: Arc<dyn Broker>,
     mailbox: engine::Mailbox,
     failed: watch::Receiver<Option<Arc<str>>>,
-    draining: CancellationToken,
+    /// The configuration in use.
+    config: tokio::sync::Mutex<Config>,
+    debug: bool,
+    listening: Option<SocketAddr>,
+    /// The runtime of the gateway's own thread.
+    runtime: Handle,
+    /// Ends the fetching of the public keys in use.
+    tended: Mutex<Option<DropGuard>>,
     shutdown: CancellationToken,
     thread: Mutex<Option<JoinHandle<()>>>,
     _stop_when_dropped: DropGuard,
@@ -124,13 +139,6 @@ impl Gateway {
             background.spawn(letters, parts)?
         };
         let broker = starting.await.map_err(|_| StartError::Thread)??;
-        if let Some(keys) = &keys {
-            runtime.spawn(keys.clone().tend(shutdown.clone()));
-            // So that the first token does not come too early; a server that is away is no reason not to start.
-            let _ = tokio::time::timeout(FIRST_KEYS, keys.tried()).await;
-        }
-
-        let draining = CancellationToken::new();
         let assessor = Arc::new(Assessor::new(plan.clone(), store.clone(), broker.clone()));
         tokio::spawn(assessor.clone().tend(shutdown.clone()));
         let desk = Arc::new(Desk {
@@ -140,38 +148,36 @@ impl Gateway {
             cache,
             view,
             plan: plan.clone(),
-            recorder: recorder.clone(),
+            recorder: ArcSwap::from_pointee(recorder.clone()),
             assessor,
             failed: failed.clone(),
             keys: ArcSwapOption::new(keys.clone().map(Arc::new)),
-            draining: draining.clone(),
+            refused: AtomicBool::new(false),
+            draining: CancellationToken::new(),
         });
-        let materials = Materials {
-            routes: Arc::new(setup::routes(&plan.load())?),
-            recorder,
-            policy: Arc::new(setup::policy(&config, keys.as_ref())?),
-            keeper: Keeper(desk.clone()),
-            installation: Installation(desk.clone()),
-            pages: Arc::new(setup::pages(&config, &plan.load())?),
-            metrics: config.telemetry.metrics,
-            shelf,
-            max_file: config.files.max_file.bytes(),
-            max_body: config.server.max_body.bytes() as usize,
-            documents: Documents::new(&config, policy),
-            sender: Sender(desk.clone()),
-            steps: steps(&config),
-        };
+        let parts = (shelf, recorder);
+        let materials = compose(&config, &desk, &plan.load(), policy, parts, keys.as_ref(), options.debug)?;
         let core = Core {
-            installation: Installation(desk),
+            desk,
             broker,
             mailbox,
             failed,
-            draining,
+            config: tokio::sync::Mutex::new(config),
+            debug: options.debug,
+            listening: options.listening,
+            runtime,
+            tended: Mutex::default(),
             thread: Mutex::new(Some(thread)),
             _stop_when_dropped: shutdown.clone().drop_guard(),
             shutdown,
         };
-        Ok(Self { materials, core: Arc::new(core) })
+        if let Some(keys) = keys {
+            let tended = core.tend(keys.clone());
+            // So that the first token does not come too early; a server that is away is no reason not to start.
+            let _ = tokio::time::timeout(FIRST_KEYS, keys.tried()).await;
+            *core.tended() = Some(tended);
+        }
+        Ok(Self { materials: Arc::new(ArcSwap::from_pointee(materials)), core: Arc::new(core) })
     }
 
     /// In front of an application: what is not ours goes through untouched.
@@ -184,9 +190,26 @@ impl Gateway {
         GatewayLayer { materials: self.materials.clone(), alone: true }.layer(Nothing)
     }
 
+    /// Does the gateway's own thread still do its work? Resolves when it has answered, or never.
+    pub async fn alive(&self) {
+        // A panic cannot be; a runtime that has ended never answers.
+        let _ = self.core.runtime.spawn(async {}).await;
+    }
+
+    /// What the gateway's own thread has to do: tasks that live in it, and those that wait for their turn.
+    pub fn load(&self) -> (usize, usize) {
+        let metrics = self.core.runtime.metrics();
+        (metrics.num_alive_tasks(), metrics.global_queue_depth())
+    }
+
+    /// What `/metrics` says.
+    pub fn metrics(&self) -> String {
+        Installation(self.core.desk.clone()).metrics()
+    }
+
     /// What works and what does not.
     pub fn readiness(&self) -> Readiness {
-        self.core.installation.readiness()
+        Installation(self.core.desk.clone()).readiness()
     }
 
     /// Resolves, with the reason, once the store has failed: nothing more can be accepted by this process, and our
@@ -203,7 +226,7 @@ impl Gateway {
 
     /// Makes `/readyz` say 503, so that a proxy looks elsewhere, while requests are still answered.
     pub fn drain(&self) {
-        self.core.draining.cancel();
+        self.core.desk.draining.cancel();
     }
 
     /// Hands running tasks back to the store, writes what is left to write, and ends the gateway's thread.
@@ -219,6 +242,48 @@ impl Gateway {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
+}
+
+impl Core {
+    /// Fetches these keys until the guard is dropped or the gateway stops.
+    fn tend(&self, keys: Published) -> DropGuard {
+        let stop = self.shutdown.child_token();
+        self.runtime.spawn(keys.tend(stop.clone()));
+        stop.drop_guard()
+    }
+
+    fn tended(&self) -> std::sync::MutexGuard<'_, Option<DropGuard>> {
+        // Whole even if a holder panicked: it is only replaced.
+        self.tended.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// What the layers are made of. Pure, but for reading page files.
+fn compose(
+    config: &Config,
+    desk: &Arc<Desk>,
+    plan: &Plan,
+    policy: gateway_outside::Policy,
+    (shelf, recorder): (Shelf, Recorder),
+    keys: Option<&Published>,
+    debug: bool,
+) -> Result<Materials, StartError> {
+    Ok(Materials {
+        routes: Arc::new(setup::routes(plan)?),
+        recorder,
+        policy: Arc::new(setup::policy(config, keys)?),
+        keeper: Keeper(desk.clone()),
+        installation: Installation(desk.clone()),
+        pages: Arc::new(setup::pages(config, plan)?),
+        metrics: config.telemetry.metrics,
+        shelf,
+        max_file: config.files.max_file.bytes(),
+        max_body: config.server.max_body.bytes() as usize,
+        documents: Documents::new(config, policy),
+        sender: Sender(desk.clone()),
+        steps: steps(config),
+        debug,
+    })
 }
 
 /// The gateway's own thread: engine, broker and sweeper on one single-threaded runtime.

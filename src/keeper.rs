@@ -19,7 +19,10 @@ use gateway_metrics::Recorder;
 use http::StatusCode;
 use std::{
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll},
 };
 use tokio::sync::watch;
@@ -37,11 +40,13 @@ pub(crate) struct Desk {
     pub(crate) cache: Arc<Cache>,
     pub(crate) view: Arc<View>,
     pub(crate) plan: Arc<ArcSwap<Plan>>,
-    pub(crate) recorder: Recorder,
+    pub(crate) recorder: ArcSwap<Recorder>,
     pub(crate) assessor: Arc<Assessor>,
     pub(crate) failed: watch::Receiver<Option<Arc<str>>>,
     /// The public keys of tokens, if they are fetched.
     pub(crate) keys: ArcSwapOption<Published>,
+    /// Was the last configuration not taken?
+    pub(crate) refused: AtomicBool,
     pub(crate) draining: tokio_util::sync::CancellationToken,
 }
 
@@ -164,7 +169,7 @@ impl tower_service::Service<Submission> for Sender {
 /// The task and its message, made once and stored as it will be sent.
 fn accept(plan: &Plan, submission: Submission) -> Result<Accept, Rejection> {
     let Submission { service, subject, work, idempotency, .. } = submission;
-    let Some(service) = plan.service(&service.name) else {
+    let Some(service) = plan.open(&service.name) else {
         return Err(Rejection::client(code::UNKNOWN_SERVICE, "this service was removed from the configuration"));
     };
     let mut task = Task::new(Uuid::now_v7(), service.name(), now());
@@ -218,6 +223,10 @@ impl Facts for Installation {
         let mut parts = vec![Part { name: "store", fault, essential: true }];
         parts.extend(self.0.broker.parts());
         parts.extend(self.0.keys.load().as_ref().map(|keys| keys.part()));
+        if self.0.refused.load(Relaxed) {
+            let fault = "the last reload was refused, the configuration before it is in use: see the log".to_owned();
+            parts.push(Part { name: "configuration", fault: Some(fault), essential: false });
+        }
         if self.0.draining.is_cancelled() {
             parts.push(Part { name: "server", fault: Some("stopping".into()), essential: true });
         }
@@ -226,7 +235,7 @@ impl Facts for Installation {
 
     fn metrics(&self) -> String {
         let mut text = String::new();
-        self.0.recorder.render(&mut text);
+        self.0.recorder.load().render(&mut text);
         self.0.assessor.render(&mut text);
         text
     }

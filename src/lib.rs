@@ -16,7 +16,7 @@ mod keys;
 mod needs;
 mod scale;
 
-pub use gateway::{Gateway, Options};
+pub use gateway::{Gateway, Options, Reloaded};
 pub use gateway_config as config;
 pub use setup::StartError;
 

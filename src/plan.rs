@@ -41,7 +41,12 @@ impl ServicePlan {
 #[derive(Debug)]
 pub struct Plan {
     services: Vec<Arc<ServicePlan>>,
-    by_name: HashMap<Arc<str>, usize>,
+    /// Those that a reload has taken out of the configuration. Their tasks come to their ends and can be asked for until
+    /// the process ends; nothing new is accepted for them.
+    retired: Vec<Arc<ServicePlan>>,
+    by_name: HashMap<Arc<str>, Arc<ServicePlan>>,
+    /// By index, every service that there was in the life of this process.
+    names: Vec<Arc<str>>,
     app: String,
     origin: String,
     /// The queue that takes the results.
@@ -58,27 +63,23 @@ pub struct Plan {
 impl Plan {
     /// The plan of a checked configuration, for the installation with this id.
     pub fn new(config: &Config, installation: Uuid) -> Self {
-        let services: Vec<_> = config
-            .services
-            .iter()
-            .zip(0_u16..)
-            .map(|((name, service), index)| {
-                let layer = LayerService {
-                    index,
-                    name: name.as_str().into(),
-                    route: service.route.as_str().into(),
-                    requires_document: service.requires_document,
-                };
-                let program = service.worker.as_ref().filter(|worker| !worker.command.is_empty()).map(program);
-                Arc::new(ServicePlan {
-                    layer: Arc::new(layer),
-                    config: service.clone(),
-                    program,
-                    name: name.as_str().into(),
-                })
-            })
-            .collect();
-        let by_name = services.iter().enumerate().map(|(at, service)| (service.name(), at)).collect();
+        Self::after(config, installation, Vec::new(), Vec::new())
+    }
+
+    /// The plan of another configuration while the process lives: a service that both name keeps its index, and one
+    /// that only this plan names is retired.
+    #[must_use]
+    pub fn next(&self, config: &Config, installation: Uuid) -> Self {
+        let known = self.services.iter().chain(&self.retired);
+        let retired = known.filter(|service| !config.services.contains_key(&*service.name)).cloned().collect();
+        Self::after(config, installation, self.names.clone(), retired)
+    }
+
+    fn after(config: &Config, installation: Uuid, mut names: Vec<Arc<str>>, retired: Vec<Arc<ServicePlan>>) -> Self {
+        let services: Vec<_> =
+            config.services.iter().map(|(name, service)| Arc::new(service_plan(name, service, &mut names))).collect();
+        let all = services.iter().chain(&retired);
+        let by_name = all.map(|service| (service.name(), service.clone())).collect();
         let reply_queue = match config.broker.reply_queue.as_str() {
             "" => format!("service-gateway.replies.{installation}"),
             name => name.to_owned(),
@@ -90,7 +91,9 @@ impl Plan {
         let protocol = if config.broker.task_protocol == 1 { Protocol::One } else { Protocol::Two };
         Self {
             services,
+            retired,
             by_name,
+            names,
             app: config.broker.app.clone(),
             origin: origin(),
             reply_queue,
@@ -100,14 +103,29 @@ impl Plan {
         }
     }
 
-    /// The service of that name.
+    /// The service of that name, also if it is retired.
     pub fn service(&self, name: &str) -> Option<&Arc<ServicePlan>> {
-        self.by_name.get(name).map(|&at| &self.services[at])
+        self.by_name.get(name)
     }
 
-    /// All services, by index.
+    /// The service of that name, if tasks are accepted for it.
+    pub fn open(&self, name: &str) -> Option<&Arc<ServicePlan>> {
+        self.service(name).filter(|service| !self.retired.iter().any(|retired| Arc::ptr_eq(retired, service)))
+    }
+
+    /// All services that are configured, in the order of their names.
     pub fn services(&self) -> &[Arc<ServicePlan>] {
         &self.services
+    }
+
+    /// Those that a reload has taken out.
+    pub fn retired(&self) -> &[Arc<ServicePlan>] {
+        &self.retired
+    }
+
+    /// The names of all services that there were since the process began, each at its index.
+    pub fn names(&self) -> &[Arc<str>] {
+        &self.names
     }
 
     /// The Celery call of a task of that service, without its argument; `run_limit` in milliseconds.
@@ -119,6 +137,24 @@ impl Plan {
         let seconds = run_limit.map(|limit| u32::try_from(limit.max(1_000) / 1_000).unwrap_or(u32::MAX));
         Call { time_limit: (seconds, None), ..call }
     }
+}
+
+/// A service with the index that it had before, or a new one.
+fn service_plan(name: &str, service: &Service, names: &mut Vec<Arc<str>>) -> ServicePlan {
+    let known = names.iter().position(|known| **known == *name);
+    let index = known.unwrap_or_else(|| {
+        names.push(name.into());
+        names.len() - 1
+    });
+    let layer = LayerService {
+        // 65,536 services in one process: the configuration file would be larger than it may be.
+        index: u16::try_from(index).unwrap_or(u16::MAX),
+        name: name.into(),
+        route: service.route.as_str().into(),
+        requires_document: service.requires_document,
+    };
+    let program = service.worker.as_ref().filter(|worker| !worker.command.is_empty()).map(program);
+    ServicePlan { layer: Arc::new(layer), config: service.clone(), program, name: names[index].clone() }
 }
 
 /// A service's program as it is configured.

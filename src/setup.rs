@@ -1,6 +1,10 @@
 //! From a checked configuration to what the layers are made of. Pure, but for reading page files.
 
-use crate::{keys::Published, plan::Plan, store::StoreError};
+use crate::{
+    keys::Published,
+    plan::{Plan, ServicePlan},
+    store::StoreError,
+};
 use gateway_auth::{Policy, PolicyError};
 use gateway_config::{About, Algorithm, Config, Mode, PageSource, Pages as PagesConfig};
 use gateway_contract::Page;
@@ -56,13 +60,26 @@ pub enum StartError {
     Thread,
 }
 
+/// Retired services keep their routes, for questions about their tasks, unless another has taken one.
 pub(crate) fn routes(plan: &Plan) -> Result<Routes, RouteError> {
-    Routes::new(plan.services().iter().map(|service| service.layer.clone()))
+    let layers =
+        |services: &[Arc<ServicePlan>]| -> Vec<_> { services.iter().map(|service| service.layer.clone()).collect() };
+    let mut all = layers(plan.services());
+    let routes = Routes::new(all.iter().cloned())?;
+    if plan.retired().is_empty() {
+        return Ok(routes);
+    }
+    for retired in layers(plan.retired()) {
+        all.push(retired);
+        if Routes::new(all.iter().cloned()).is_err() {
+            all.pop();
+        }
+    }
+    Routes::new(all)
 }
 
 pub(crate) fn recorder(plan: &Plan) -> Recorder {
-    let names: Vec<_> = plan.services().iter().map(|service| service.name()).collect();
-    Recorder::new(&names)
+    Recorder::new(plan.names())
 }
 
 /// Where the public keys come from that tokens are verified with, if any are.

@@ -3,14 +3,17 @@
 //! The order is code; configuration sets layers up and never reorders them.
 
 mod beyond;
+mod live;
 
 pub use beyond::{Beyond, BeyondLayer, Nothing};
+pub use live::Live;
 
 use crate::{
     files::Shelf,
     keeper::{Installation, Keeper, Sender},
     locate::Documents,
 };
+use arc_swap::ArcSwap;
 use gateway_arguments::{ArgumentsLayer, ReadArguments};
 use gateway_auth::{Auth, AuthLayer, Policy};
 use gateway_contract::Body;
@@ -28,8 +31,10 @@ use std::{convert::Infallible, sync::Arc};
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// The whole stack round any application, as a type a host can name. No box and no `dyn` on its hot paths.
-pub type Stack<S> = Route<Metrics<Respond<Auth<Status<Answers<ReadArguments<Reading<S>>, Installation>, Keeper>>>>>;
+/// The gateway round any application, as a type a host can name: [`Layers`], exchanged as a whole by a reload.
+pub type Stack<S> = Live<S>;
+/// The whole stack. No box and no `dyn` on its hot paths.
+pub type Layers<S> = Route<Metrics<Respond<Auth<Status<Answers<ReadArguments<Reading<S>>, Installation>, Keeper>>>>>;
 /// The part of the stack that bodies reach.
 pub type Reading<S> = Files<Workflow<Document<Dispatch<Beyond<S>, Sender>, Documents>>, Shelf>;
 
@@ -50,21 +55,29 @@ pub(crate) struct Materials {
     pub(crate) sender: Sender,
     /// The routes that a workflow's steps may name, if nobody but us can run it.
     pub(crate) steps: Option<Arc<[Box<str>]>>,
+    /// Are causes shown to clients?
+    pub(crate) debug: bool,
 }
 
 /// The gateway as a [`Layer`]; see [`crate::Gateway::layer`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct GatewayLayer {
-    pub(crate) materials: Materials,
+    pub(crate) materials: Arc<ArcSwap<Materials>>,
     /// Nothing is behind us: a known verb under an unknown service is refused here.
     pub(crate) alone: bool,
 }
 
-impl<S> Layer<S> for GatewayLayer {
+impl<S: Clone> Layer<S> for GatewayLayer {
     type Service = Stack<S>;
 
     fn layer(&self, application: S) -> Stack<S> {
+        Live::new(self.materials.clone(), self.alone, application)
+    }
+}
+
+impl Materials {
+    fn compose<S>(&self, alone: bool, application: S) -> Layers<S> {
         let Materials {
             routes,
             recorder,
@@ -79,15 +92,16 @@ impl<S> Layer<S> for GatewayLayer {
             documents,
             sender,
             steps,
-        } = self.materials.clone();
-        let route = if self.alone { RouteLayer::alone(routes) } else { RouteLayer::new(routes) };
+            debug,
+        } = self.clone();
+        let route = if alone { RouteLayer::alone(routes) } else { RouteLayer::new(routes) };
         tower::ServiceBuilder::new()
             // Name it: everything below works on the name alone, and a request without one crosses untouched.
             .layer(route)
             // Measure it: above respond, so that refusals are measured too.
             .layer(MetricsLayer::new(recorder))
             // Catch it: below this line anything may be refused with a `Rejection`, above it nothing fails.
-            .layer(RespondLayer::new())
+            .layer(RespondLayer::new().debug(debug))
             // Admit it: before anything that costs.
             .layer(AuthLayer::new(policy))
             // Answer it, if it asks about a task already sent: the most frequent question, so the first answer.

@@ -7,8 +7,9 @@ use crate::dead::{self, DeadLetter};
 use crate::link::supervise;
 use crate::publication::{Declined, Job, Outcomes, Publication, Reason};
 use crate::publisher::{Publisher, WINDOW};
-use crate::settings::Settings;
+use crate::settings::{QueueSpec, Settings};
 use crate::state::{Board, State};
+use crate::topology::Queues;
 use crate::window::LANES;
 use gateway_celery::{Event, Message};
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     settings: Arc<Settings>,
+    queues: Queues,
     board: Board,
     jobs: mpsc::Sender<Job>,
     permits: Arc<Semaphore>,
@@ -69,8 +71,9 @@ impl Client {
         let (control, keeper) = control(board.clone(), finish.clone());
         let (publishing, others) = (TaskTracker::new(), TaskTracker::new());
 
-        let publisher =
-            Publisher::new(settings.clone(), board.clone(), jobs_in, outcomes, stop.clone(), deadline.clone());
+        let queues = Queues::new(settings.queues.clone());
+        let places = (settings.clone(), queues.clone());
+        let publisher = Publisher::new(places, board.clone(), jobs_in, outcomes, stop.clone(), deadline.clone());
         // While there is no connection to close gracefully, `stop` ends the publisher at once; in one, it drains.
         publishing.spawn(supervise(settings.clone(), board.clone(), stop.clone(), publisher));
         let receiver = Receiver {
@@ -91,6 +94,7 @@ impl Client {
         let inner = Inner {
             bindings: Bindings::new(settings.clone(), board.clone(), control.slot()),
             settings,
+            queues,
             board,
             jobs,
             permits: Arc::new(Semaphore::new(MAX_PENDING)),
@@ -179,6 +183,16 @@ impl Client {
     /// [`ControlError`], after 10 s at most.
     pub async fn queue(&self, name: &str) -> Result<QueueState, ControlError> {
         self.0.control.queue(name).await
+    }
+
+    /// Declares a service's queue now, and at each connect from now on; in the place of one of the same name. A queue
+    /// that exists with other arguments is told in [`Client::state`], and used as it is.
+    ///
+    /// # Errors
+    /// [`ControlError`], after 10 s at most: then it will be declared at the next connect.
+    pub async fn declare(&self, queue: QueueSpec) -> Result<(), ControlError> {
+        self.0.queues.put(queue.clone());
+        self.0.control.declare(&queue, &self.0.board).await
     }
 
     /// Binds the reply queue to an exchange of workers' results under a key, for good; the exchange is declared as Celery

@@ -1,6 +1,7 @@
 //! The control connection: commands to workers, and questions about queues.
 
 use crate::link::{DEADLINE, End, Session, Sign, Wire};
+use crate::settings::QueueSpec;
 use crate::state::{Board, Link, Role};
 use crate::topology::{self, Failed};
 use crate::wire;
@@ -88,6 +89,14 @@ impl Control {
             Ok(QueueState { messages: queue.message_count(), consumers: queue.consumer_count() })
         })
         .await
+    }
+
+    /// Declares a service's queue.
+    pub(crate) async fn declare(&self, queue: &QueueSpec, board: &Board) -> Result<(), ControlError> {
+        let declaring = async |connection: Arc<Connection>| {
+            topology::tasks(&connection, queue, board).await.map_err(|_| ControlError::NotConnected)
+        };
+        self.ask(declaring).await
     }
 
     /// Publishes to the message's exchange, which is declared as a fanout if it is `ours` to declare.

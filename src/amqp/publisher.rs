@@ -9,6 +9,7 @@ use crate::publication::{Fate, Job, Publication, Settled};
 use crate::returns::Ledger;
 use crate::settings::Settings;
 use crate::state::{Board, Link, Role};
+use crate::topology::Queues;
 use crate::window::{LANES, Window};
 use crate::{topology, wire};
 use futures_util::future::BoxFuture;
@@ -48,6 +49,7 @@ struct Lane {
 /// Publishes jobs and tells their outcomes.
 pub(crate) struct Publisher {
     settings: Arc<Settings>,
+    queues: Queues,
     board: Board,
     jobs: mpsc::Receiver<Job>,
     stop: CancellationToken,
@@ -62,7 +64,7 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub(crate) fn new(
-        settings: Arc<Settings>,
+        (settings, queues): (Arc<Settings>, Queues),
         board: Board,
         jobs: mpsc::Receiver<Job>,
         outcomes: mpsc::Sender<Settled>,
@@ -71,7 +73,7 @@ impl Publisher {
     ) -> Self {
         let window = Window::new(outcomes, settings.publish_timeout);
         let (lanes, air) = (Default::default(), FuturesUnordered::new());
-        Self { settings, board, jobs, stop, until, window, lanes, air, blocked: None, frame_max: 4096 }
+        Self { settings, queues, board, jobs, stop, until, window, lanes, air, blocked: None, frame_max: 4096 }
     }
 
     /// The lane with the most room, if any has some.
@@ -276,7 +278,7 @@ impl Session for Publisher {
 
     async fn run(&mut self, connection: &mut Wire) -> End {
         self.frame_max = connection.connection.configuration().frame_max() as usize;
-        if let Err(why) = topology::declare(&connection.connection, &self.settings, &self.board).await {
+        if let Err(why) = topology::declare(&connection.connection, &self.settings, &self.queues, &self.board).await {
             return End::Lost(why);
         }
         if let Err(why) = self.open(&connection.connection).await {

@@ -18,6 +18,7 @@ use crate::publication::{Fate, Job, Outcomes, Publication, Settled};
 use crate::publisher::{Publisher, WINDOW};
 use crate::settings::{Address, QueueSpec, Settings};
 use crate::state::{Board, State};
+use crate::topology::Queues;
 use crate::window::LANES;
 use bytes::Bytes;
 use delay::Delays;
@@ -128,7 +129,8 @@ impl WorkerClient {
         let (prefetch, wanted) = settings.queues.iter().map(|_| watch::channel(0)).unzip();
         let (delays, delaying) = delay::delays();
 
-        let publisher = Publisher::new(wire.clone(), board.clone(), jobs_in, outcomes, stop.clone(), deadline.clone());
+        let places = (wire.clone(), Queues::new(wire.queues.clone()));
+        let publisher = Publisher::new(places, board.clone(), jobs_in, outcomes, stop.clone(), deadline.clone());
         let receiver =
             Receiver { settings: settings.clone(), board: board.clone(), tasks, heard, wanted, finish: finish.clone() };
         let speaker = Speaker::new(board.clone(), sayings_in, delaying, finish.clone(), deadline);

@@ -9,7 +9,32 @@ use lapin::options::QueueDeclareOptions;
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::FieldTable;
 use lapin::{Connection, ErrorKind, Queue};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::timeout;
+
+/// The services' queues: they may become more, and change, while the connections live.
+#[derive(Debug, Clone)]
+pub(crate) struct Queues(Arc<Mutex<Vec<QueueSpec>>>);
+
+impl Queues {
+    pub(crate) fn new(queues: Vec<QueueSpec>) -> Self {
+        Self(Arc::new(Mutex::new(queues)))
+    }
+
+    fn all(&self) -> Vec<QueueSpec> {
+        // Whole even if a holder panicked: each change is one call.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Declared at each connect from now on; in the place of one of the same name.
+    pub(crate) fn put(&self, queue: QueueSpec) {
+        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match queues.iter_mut().find(|known| known.name == queue.name) {
+            Some(known) => *known = queue,
+            None => queues.push(queue),
+        }
+    }
+}
 
 /// Why a question to the broker had no good answer.
 #[derive(Debug)]
@@ -29,13 +54,18 @@ pub(crate) enum Failed {
 ///
 /// # Errors
 /// The connection is lost.
-pub(crate) async fn declare(connection: &Connection, settings: &Settings, board: &Board) -> Result<(), String> {
+pub(crate) async fn declare(
+    connection: &Connection,
+    settings: &Settings,
+    queues: &Queues,
+    board: &Board,
+) -> Result<(), String> {
     replies(connection, settings, board).await?;
     for queue in &settings.dead_letters {
         dead_letters(connection, queue, board).await?;
     }
-    for queue in &settings.queues {
-        tasks(connection, queue, board).await?;
+    for queue in queues.all() {
+        tasks(connection, &queue, board).await?;
     }
     Ok(())
 }

@@ -4,10 +4,11 @@ mod bound;
 mod dead;
 mod hear;
 mod kept;
+mod reload;
 mod revoke;
 mod send;
 
-use super::{Broker, Queued, SILENT};
+use super::{Broker, Queued, Reload, SILENT};
 use crate::{
     engine::{Cache, Mailbox, now},
     plan::Plan,
@@ -258,6 +259,11 @@ impl Broker for Amqp {
             };
             Some(why.to_owned())
         })
+    }
+
+    fn prepare(&self, reload: Reload) -> Result<BoxFuture<()>, StartError> {
+        let queues: Vec<_> = reload.config.services.values().map(queue).collect();
+        Ok(Box::pin(reload::declare(self.shared.clone(), queues)))
     }
 
     fn parts(&self) -> Vec<Part> {

@@ -5,16 +5,18 @@
 
 mod ending;
 mod healths;
+mod services;
 
-use super::{Broker, Queued, Receipt};
+use super::{Broker, Queued, Receipt, Reload};
 use crate::{
     engine::{Mailbox, Stopped, now},
     plan::{Plan, ServicePlan},
+    setup::StartError,
     store::{Orphan, Store, StoreError},
 };
 use arc_swap::ArcSwap;
 use gateway_contract::{BoxFuture, Part};
-use gateway_life::{Answer, Cause, Fact, Millis, Publish, Raised, Report, Run, Source, State, Task};
+use gateway_life::{Cause, Fact, Millis, Publish, Raised, Report, Run, Source, State, Task};
 use gateway_worker::{DynHandler, Ending, Event, Job, Program, Runner, RunnerFault, RunnerSettings, recover};
 use healths::Healths;
 use serde_json::Value;
@@ -24,7 +26,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -36,8 +38,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The embedded broker.
 pub struct Embedded {
     shared: Arc<Shared>,
-    alarms: HashMap<Arc<str>, Arc<Alarm>>,
 }
+
+/// By service, of every service that has, or had, a worker of ours.
+type Alarms = HashMap<Arc<str>, Arc<Alarm>>;
 
 /// When tasks of one service become due. Bounded by the number of different times, and most are "now".
 #[derive(Default)]
@@ -78,9 +82,13 @@ struct Shared {
     mailbox: Mailbox,
     plan: Arc<ArcSwap<Plan>>,
     store: Arc<dyn Store>,
-    runner: Runner,
+    runner: ArcSwap<Runner>,
+    settings: RunnerSettings,
     /// Runs the chains of the workflow service.
-    chains: DynHandler,
+    chains: ArcSwap<DynHandler>,
+    alarms: ArcSwap<Alarms>,
+    /// The number of reloads: slots look whether they are still as many as configured.
+    reloads: watch::Sender<u64>,
     runs: PathBuf,
     /// What runs, and how to stop it.
     running: Mutex<HashMap<Uuid, CancellationToken>>,
@@ -101,15 +109,24 @@ impl Embedded {
         let closing = CancellationToken::new();
         runner.shutdown = closing.clone();
         let runs = runner.directory.clone();
-        let runner = Runner::new(runner)?;
-        let (running, healths, tracker) = (Mutex::default(), Healths::default(), TaskTracker::new());
-        let shared = Shared { mailbox, plan, store, runner, chains, runs, running, healths, closing, tracker };
-        let with_workers = |service: &&Arc<ServicePlan>| service.config.worker.is_some();
-        let services = shared.plan.load();
-        let alarms = services.services().iter().filter(with_workers).map(|service| (service.name(), Arc::default()));
-        let alarms = alarms.collect();
-        drop(services);
-        Ok(Self { shared: Arc::new(shared), alarms })
+        let settings = runner.clone();
+        let runner = ArcSwap::from_pointee(Runner::new(runner)?);
+        let shared = Shared {
+            mailbox,
+            plan,
+            store,
+            runner,
+            settings,
+            chains: ArcSwap::from_pointee(chains),
+            alarms: ArcSwap::default(),
+            reloads: watch::Sender::new(0),
+            runs,
+            running: Mutex::default(),
+            healths: Healths::default(),
+            closing,
+            tracker: TaskTracker::new(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 }
 
@@ -117,7 +134,7 @@ impl Broker for Embedded {
     /// Stops what a killed process left running, hands its tasks back, and starts the slots of every service that has
     /// a worker.
     fn begin(&self) -> BoxFuture<Result<(), StoreError>> {
-        let (shared, alarms) = (self.shared.clone(), self.alarms.clone());
+        let shared = self.shared.clone();
         Box::pin(async move {
             if let Err(error) = recover(&shared.runs, PATIENCE).await {
                 tracing::warn!(%error, "runs of the last process could not be looked for");
@@ -127,17 +144,7 @@ impl Broker for Embedded {
                     return Ok(());
                 }
             }
-            for (service, at) in shared.store.due().await? {
-                if let Some(alarm) = alarms.get(&service) {
-                    alarm.set(at);
-                }
-            }
-            for (name, alarm) in alarms {
-                if let Some(service) = shared.plan.load().service(&name) {
-                    shared.tracker.spawn(slots(shared.clone(), service.clone(), alarm));
-                }
-            }
-            Ok(())
+            services::begin(&shared).await
         })
     }
 
@@ -146,7 +153,7 @@ impl Broker for Embedded {
     }
 
     fn due(&self, service: &Arc<str>, at: Millis) {
-        if let Some(alarm) = self.alarms.get(service) {
+        if let Some(alarm) = self.shared.alarms.load().get(service) {
             alarm.set(at);
         }
     }
@@ -174,8 +181,12 @@ impl Broker for Embedded {
     }
 
     fn hopeless(&self, task: &Task) -> BoxFuture<Option<String>> {
-        let served = self.alarms.contains_key(&task.service);
+        let served = self.shared.alarms.load().contains_key(&task.service);
         Box::pin(async move { (!served).then(|| "no worker is configured for its service".to_owned()) })
+    }
+
+    fn prepare(&self, reload: Reload) -> Result<BoxFuture<()>, StartError> {
+        services::prepare(self.shared.clone(), reload)
     }
 
     fn parts(&self) -> Vec<Part> {
@@ -230,46 +241,6 @@ impl Shared {
     }
 }
 
-/// The slots of one service: claims whatever is due while a slot is free.
-async fn slots(shared: Arc<Shared>, service: Arc<ServicePlan>, alarm: Arc<Alarm>) {
-    let concurrency = service.config.worker.as_ref().map_or(1, |worker| worker.concurrency);
-    let free = Arc::new(Semaphore::new(concurrency as usize));
-    let name: Arc<str> = service.layer.name.clone().into();
-    let mut look = false;
-    loop {
-        let ready = async {
-            if !look {
-                alarm.due().await;
-            }
-            let permit = free.clone().acquire_owned().await;
-            shared.healths.until_well(&name).await;
-            permit
-        };
-        let permit = tokio::select! {
-            () = shared.closing.cancelled() => return,
-            permit = ready => permit,
-        };
-        // The semaphore is never closed.
-        let Ok(permit) = permit else { return };
-        look = true;
-        match shared.mailbox.claim(name.clone()).await {
-            Ok(Answer::Claimed(task, body)) => {
-                shared.tracker.spawn(work(shared.clone(), service.clone(), *task, body, permit));
-            }
-            Ok(Answer::NothingDue) => {
-                look = false;
-                shared.healths.untold(&name);
-                shared.rearm(&name, &alarm).await;
-            }
-            Ok(_) => {
-                shared.healths.untold(&name);
-                tokio::time::sleep(TELL_AGAIN).await;
-            }
-            Err(Stopped) => return,
-        }
-    }
-}
-
 async fn sleep_until(at: Option<Millis>) {
     let wait = at.map_or(0, |at| at - now()).max(0);
     tokio::time::sleep(Duration::from_millis(wait as u64)).await;
@@ -316,7 +287,7 @@ async fn work(
         tracing::error!(%id, "the end of a task could not be kept; it is run again after a restart");
     } else if let (Some(status), Some(argument)) = (status, argument(&body)) {
         let callback = shared.clone();
-        shared.tracker.spawn(async move { callback.runner.call_back(id, &argument, &status).await });
+        shared.tracker.spawn(async move { callback.runner.load_full().call_back(id, &argument, &status).await });
     }
 }
 
@@ -336,13 +307,14 @@ async fn run(
         return Ending::Failure { class: "ValueError".into(), message: "the stored message cannot be read".into() };
     };
     let job = Job::new(task.id, &*service.layer.name, task.attempts, argument).versioned(&*service.config.version);
+    let runner = shared.runner.load_full();
     match &service.program {
         Some(program) => {
             let program = Program { timeout: limit, ..program.clone() };
-            shared.runner.run(job, &program, events, cancel).await
+            runner.run(job, &program, events, cancel).await
         }
         // The one service that has a worker and no program is the workflow service.
-        None => shared.runner.call(job, &shared.chains, limit, events, cancel).await,
+        None => runner.call(job, &shared.chains.load_full(), limit, events, cancel).await,
     }
 }
 

@@ -49,6 +49,9 @@ pub trait Broker: Send + Sync + 'static {
     /// Why nothing can be hoped for, for a task that gave no sign of life for too long and was never started. `None`: it
     /// waits its turn in a queue that exists, or it was sent to one and nobody can be asked.
     fn hopeless(&self, task: &Task) -> BoxFuture<Option<String>>;
+    /// Makes ready for another configuration whose plan is in use by the time the future is awaited: queues are declared,
+    /// slots started, before it resolves if that is possible. Must be called, and awaited, where a tokio runtime is.
+    fn prepare(&self, reload: Reload) -> Result<BoxFuture<()>, StartError>;
     /// What works and what does not.
     fn parts(&self) -> Vec<Part>;
     /// Stops taking and running tasks; what runs is handed back to the store.
@@ -66,6 +69,17 @@ pub struct Queued {
     pub slots: u32,
     /// Others start workers: those that were asked for may be on their way.
     pub others: bool,
+}
+
+/// What a reload brings.
+#[derive(Debug, Clone)]
+pub struct Reload {
+    /// The checked configuration.
+    pub config: Config,
+    /// Which documents may be fetched.
+    pub policy: Policy,
+    /// Where the steps of a workflow may be submitted.
+    pub steps: Policy,
 }
 
 /// How long a result waits before it is told again because the store could not take it.

@@ -41,7 +41,7 @@ impl Demo {
 
     fn demo(self) -> Result<(), ExitCode> {
         let telemetry = Telemetry { log: "warn".to_owned(), ..Telemetry::default() };
-        logs::start(&telemetry).map_err(failed)?;
+        logs::start(&telemetry, false).map_err(failed)?;
         let directory = Scratch::new().map_err(failed)?;
         let mut config = configuration(&directory.0)?;
         let server = self.bind(&mut config)?;

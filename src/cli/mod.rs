@@ -17,7 +17,7 @@ mod token;
 mod worker;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use gateway_config::Loaded;
+use gateway_config::{Faults, Loaded};
 use std::{path::PathBuf, process::ExitCode};
 
 /// The program's name, as people call it.
@@ -79,10 +79,14 @@ struct ConfigFile {
 impl ConfigFile {
     /// The checked configuration; its faults are printed, and exit code 2 is what they mean to most commands.
     fn load(&self, overrides: &[(&str, &str)]) -> Result<Loaded, ExitCode> {
-        gateway_config::load(self.config.as_deref(), gateway_config::environment(), overrides).map_err(|faults| {
+        self.read(overrides).map_err(|faults| {
             say(&faults.to_string());
             ExitCode::from(2)
         })
+    }
+
+    fn read(&self, overrides: &[(&str, &str)]) -> Result<Loaded, Faults> {
+        gateway_config::load(self.config.as_deref(), gateway_config::environment(), overrides)
     }
 }
 

@@ -34,7 +34,7 @@ impl Scale {
 
     fn scale(self) -> Result<(), ExitCode> {
         let loaded = self.config.load(&[])?;
-        logs::start(&loaded.config.telemetry).map_err(failed)?;
+        logs::start(&loaded.config.telemetry, false).map_err(failed)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }

@@ -55,7 +55,7 @@ impl Worker {
         if self.name.as_ref().is_some_and(|name| name.is_empty() || name.len() > 100 || name.contains('@')) {
             return Err(usage("--name: expected 1 to 100 bytes without @".to_owned()));
         }
-        logs::start(&config.telemetry).map_err(failed)?;
+        logs::start(&config.telemetry, false).map_err(failed)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }

@@ -284,6 +284,14 @@ impl<T: Field> Field for Option<T> {
             (None, _) => Json::Null,
         }
     }
+
+    fn differ(&self, other: &Self, path: &str, paths: &mut Vec<String>) {
+        match (self, other) {
+            (Some(this), Some(other)) => this.differ(other, path, paths),
+            (None, None) => {}
+            _ => paths.push(path.to_owned()),
+        }
+    }
 }
 
 impl<T: Field> Field for Vec<T> {
@@ -324,5 +332,15 @@ impl<T: Field> Field for BTreeMap<String, T> {
 
     fn show(&self) -> Json {
         self.iter().map(|(name, field)| (name.clone(), field.show())).collect::<Map<_, _>>().into()
+    }
+
+    fn differ(&self, other: &Self, path: &str, paths: &mut Vec<String>) {
+        for (name, field) in self {
+            match other.get(name) {
+                Some(other) => field.differ(other, &join(path, name), paths),
+                None => paths.push(join(path, name)),
+            }
+        }
+        paths.extend(other.keys().filter(|name| !self.contains_key(*name)).map(|name| join(path, name)));
     }
 }

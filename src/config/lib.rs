@@ -57,6 +57,15 @@ pub use units::{LONGEST, Size, UnitError, parse_duration};
 pub use urls::{BrokerUrl, HttpUrl, ResultBackend, SecretUrl, StoreUrl};
 pub use validate::{Verdict, validate};
 
+/// The paths of the keys whose values differ, as `services.words.worker.timeout`; a table that only one of the two has
+/// is told as a whole. Shows no value, and so no secret.
+pub fn differences(before: &Config, after: &Config) -> Vec<String> {
+    use schema::Field;
+    let mut paths = Vec::new();
+    before.differ(after, "", &mut paths);
+    paths
+}
+
 /// The paths of every key that holds a value, `*` for a name of the operator's choice: `services.*.worker.command`.
 pub fn keys() -> Vec<String> {
     use schema::Field;

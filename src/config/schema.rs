@@ -28,7 +28,7 @@ pub(crate) struct Key {
 }
 
 /// What can stand under a key: how it is read, and how it is shown.
-pub(crate) trait Field: Sized {
+pub(crate) trait Field: Sized + PartialEq {
     /// What the schema says about it.
     const SHAPE: Shape;
 
@@ -37,6 +37,13 @@ pub(crate) trait Field: Sized {
 
     /// The value as one would write it; secrets as `***`.
     fn show(&self) -> Json;
+
+    /// Adds the paths below `path` at which `other` differs.
+    fn differ(&self, other: &Self, path: &str, paths: &mut Vec<String>) {
+        if self != other {
+            paths.push(path.to_owned());
+        }
+    }
 }
 
 /// Declares a table: structure, defaults, schema and reader from one list of `name: type = default`.
@@ -78,6 +85,13 @@ macro_rules! table {
                 let mut shown = serde_json::Map::new();
                 $(shown.insert(stringify!($field).to_owned(), $crate::schema::Field::show(&self.$field));)*
                 shown.into()
+            }
+
+            fn differ(&self, other: &Self, path: &str, paths: &mut Vec<String>) {
+                $({
+                    let path = $crate::schema::join(path, stringify!($field));
+                    $crate::schema::Field::differ(&self.$field, &other.$field, &path, paths);
+                })*
             }
         }
     };

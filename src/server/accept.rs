@@ -4,6 +4,7 @@ use crate::{
     count::Counters,
     worker::{Deal, Worker},
 };
+use socket2::{SockFilter, SockRef};
 use std::{
     future::Future,
     io::{self, ErrorKind},
@@ -21,6 +22,8 @@ use tokio::{
 /// Waiting after an error that the next call would meet again (no file descriptors, no memory): doubled up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
+/// How long handshakes that have begun may take to be complete, at the end.
+const HANDSHAKES: Duration = Duration::from_millis(50);
 /// Refusals under way at once; beyond, connections are closed without a word.
 const MOST_REFUSALS: usize = 64;
 
@@ -106,12 +109,16 @@ impl Dealer {
                 }
             }
         }
-        self.sweep(listener)
+        let listener = listener.into_std()?;
+        match turn_deaf(&listener) {
+            Ok(()) => sleep(HANDSHAKES).await,
+            Err(error) => tracing::debug!(%error, "a client may connect just when the listener closes"),
+        }
+        self.sweep(&listener)
     }
 
     /// Connections that are complete but not yet accepted hold clients that believe they reached us.
-    fn sweep(&mut self, listener: TcpListener) -> io::Result<()> {
-        let listener = listener.into_std()?;
+    fn sweep(&mut self, listener: &std::net::TcpListener) -> io::Result<()> {
         // As many as can wait: a client that keeps connecting must not keep us here.
         for _ in 0..crate::BACKLOG {
             match listener.accept() {
@@ -126,6 +133,21 @@ impl Dealer {
         }
         Ok(())
     }
+}
+
+/// Lets no new handshake begin at this listener, so that none is complete between the last accept and the close: its
+/// client would believe that it was connected, send its request, and be reset. A client's first packet is dropped; it
+/// comes again after a second, and then the connection is refused, which a proxy may answer by asking another gateway.
+fn turn_deaf(listener: &std::net::TcpListener) -> io::Result<()> {
+    // Offset 13 of the TCP header holds the flags. SYN (2) without ACK (16): drop; else: take the whole packet.
+    let filter = [
+        SockFilter::new(0x30, 0, 0, 13),
+        SockFilter::new(0x54, 0, 0, 0x12),
+        SockFilter::new(0x15, 0, 1, 0x02),
+        SockFilter::new(0x06, 0, 0, 0),
+        SockFilter::new(0x06, 0, 0, u32::MAX),
+    ];
+    SockRef::from(listener).attach_filter(&filter)
 }
 
 /// Did only the connection fail that was to be accepted?

@@ -25,7 +25,7 @@ pub(crate) struct Open {
 impl Open {
     /// What every answer gets: its id, the end of a drained connection, its log line.
     fn finish(&mut self, status: StatusCode, headers: &mut HeaderMap) {
-        if self.http1 && self.hub.draining() {
+        if self.http1 && self.hub.draining().is_some() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(line) = self.line.take() {

@@ -19,10 +19,7 @@ use std::{
     cell::RefCell,
     convert::Infallible,
     net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, OnceLock},
     task::{Context, Waker},
     time::Duration,
 };
@@ -38,7 +35,8 @@ pub(crate) struct Hub {
     pub(crate) max_concurrency: usize,
     pub(crate) header_timeout: Duration,
     pub(crate) request_timeout: Duration,
-    draining: AtomicBool,
+    /// When connections with nothing under way are closed, once the end has begun.
+    draining: OnceLock<Instant>,
 }
 
 impl Hub {
@@ -50,16 +48,17 @@ impl Hub {
             max_concurrency: settings.max_concurrency,
             header_timeout: settings.header_timeout,
             request_timeout: settings.request_timeout,
-            draining: AtomicBool::new(false),
+            draining: OnceLock::new(),
         }
     }
 
-    pub(crate) fn drain(&self) {
-        self.draining.store(true, Relaxed);
+    /// The end has begun; what was said first counts.
+    pub(crate) fn drain(&self, close_idle: Instant) {
+        let _ = self.draining.set(close_idle);
     }
 
-    pub(crate) fn draining(&self) -> bool {
-        self.draining.load(Relaxed)
+    pub(crate) fn draining(&self) -> Option<Instant> {
+        self.draining.get().copied()
     }
 }
 

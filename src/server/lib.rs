@@ -20,7 +20,8 @@
 //! (`poll_ready`); one that is not is answered for with 503, code 210. A panic in the stack closes the connection it
 //! came from; the others, and the process, live on.
 //!
-//! When `shutdown` resolves, the listener is closed once everything the system had accepted is taken over; requests
+//! When `shutdown` resolves, every answer from then on closes its connection, and after `drain_delay` the listener is
+//! closed once everything the system had accepted is taken over; requests
 //! under way are answered (with `Connection: close`), and so is what arrives in the next quarter of a second on open
 //! connections; what is still under way after `shutdown_grace` is cut and counted.
 //!
@@ -91,6 +92,7 @@ use gateway_contract::BoxError;
 use http::{Request, Response};
 use http_body::Body;
 use origin::Rules;
+use pulse::LINGER;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     convert::Infallible,
@@ -102,7 +104,7 @@ use std::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 use tower_service::Service;
 
@@ -176,10 +178,19 @@ impl Server {
         }
         drop((current, drained));
         let mut dealer = Dealer::new(workers, Arc::clone(&counters), settings.max_connections());
-        let accepted = dealer.accept(listener, shutdown).await;
+        let closing = async {
+            shutdown.await;
+            let close = Instant::now() + settings.drain_delay;
+            hub.drain(close + LINGER);
+            drain.send_replace(Some(close + settings.shutdown_grace));
+            sleep_until(close).await;
+        };
+        let accepted = dealer.accept(listener, closing).await;
 
-        let deadline = Instant::now() + settings.shutdown_grace;
-        hub.drain();
+        // An error ends it without having asked.
+        let deadline = *drain.borrow();
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + settings.shutdown_grace);
+        hub.drain(Instant::now());
         drain.send_replace(Some(deadline));
         let mut aborted = 0;
         let workers = dealer.into_workers().into_iter().map(|worker| worker.end); // drops the senders: no more comes

@@ -23,7 +23,9 @@ pub struct Settings {
     /// How long a request may take, from its head to the head of its answer. A client that has not sent its body by
     /// then gets 408, everybody else 503. Also how long a client may refuse to take any byte of an answer. Default 30 s.
     pub request_timeout: Duration,
-    /// How long requests under way may take after the shutdown began. Default 30 s.
+    /// How long connections are still taken after the shutdown began. Default 0.
+    pub drain_delay: Duration,
+    /// How long requests under way may take after that. Default 30 s.
     pub shutdown_grace: Duration,
     /// Requests at once; beyond: 503 with `Retry-After` (probes and metrics are exempt). Four times as many
     /// connections are kept, and at least 256. Default 1024.
@@ -44,6 +46,7 @@ impl Default for Settings {
             max_body: 2 << 20,
             header_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(30),
             max_concurrency: 1024,
             threads: 0,

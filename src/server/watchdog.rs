@@ -49,9 +49,9 @@ impl Watchdog {
     }
 
     /// The next verdict. Cheap as long as nothing is due: to be polled whenever the connection is.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, pulse: &Pulse, draining: bool) -> Poll<Verdict> {
-        if draining && self.drained.is_none() {
-            self.drained = Some(Instant::now());
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, pulse: &Pulse, draining: Option<Instant>) -> Poll<Verdict> {
+        if let Some(close) = draining.filter(|_| self.drained.is_none()) {
+            self.drained = Some(close.max(Instant::now() + LINGER));
             self.rearm(pulse);
         }
         // A request that comes while a drained connection lingers is its last.
@@ -114,8 +114,7 @@ impl Watchdog {
     /// When a connection with nothing under way is closed.
     fn close_at(&self, pulse: &Pulse) -> Option<Instant> {
         let idle = (pulse.phase() == Phase::Idle).then(|| pulse.since() + IDLE);
-        let drained = self.drained.map(|at| at + LINGER);
-        idle.into_iter().chain(drained).min()
+        idle.into_iter().chain(self.drained).min()
     }
 
     /// Sets the timer to the next time anything can be due. A phase that begins later than now has a deadline of at
@@ -147,6 +146,7 @@ mod tests {
     const STALL: Duration = Duration::from_secs(30);
 
     async fn next(dog: &mut Watchdog, pulse: &Pulse, draining: bool) -> Verdict {
+        let draining = draining.then(Instant::now);
         poll_fn(|cx| dog.poll(cx, pulse, draining)).await
     }
 

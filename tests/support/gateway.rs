@@ -28,6 +28,8 @@ pub(crate) const AUTH: &str =
 pub(crate) struct Gateway {
     directory: Option<TempDir>,
     child: Child,
+    /// Where it was told to listen.
+    listen: SocketAddr,
     address: SocketAddr,
 }
 
@@ -39,12 +41,21 @@ impl Gateway {
 
     /// As [`Gateway::start`], with a word about the process: its environment, say.
     pub(crate) fn start_with(toml: &str, adjust: impl FnOnce(&mut Command)) -> Self {
+        Self::begin(toml, ([127, 0, 0, 1], 0).into(), adjust)
+    }
+
+    /// As [`Gateway::start`], at an address that it keeps when it is restarted.
+    pub(crate) fn start_at(toml: &str, listen: SocketAddr) -> Self {
+        Self::begin(toml, listen, |_| {})
+    }
+
+    fn begin(toml: &str, listen: SocketAddr, adjust: impl FnOnce(&mut Command)) -> Self {
         let directory = TempDir::with_prefix("sg-test-").unwrap();
         let path = directory.path().to_str().expect("temporary directories have UTF-8 names");
         fs::write(directory.path().join("gateway.toml"), toml.replace("@DIR@", path)).unwrap();
-        let mut child = spawn(directory.path(), adjust);
+        let mut child = spawn(directory.path(), listen, adjust);
         match serving(&mut child, directory.path(), 0) {
-            Ok(address) => Self { directory: Some(directory), child, address },
+            Ok(address) => Self { directory: Some(directory), child, listen, address },
             Err(why) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -103,7 +114,7 @@ impl Gateway {
     pub(crate) fn try_restart(&mut self) -> Result<(), String> {
         assert!(self.child.try_wait().unwrap().is_some(), "the last process has not ended: stop it first");
         let from = self.log().len();
-        self.child = spawn(self.directory(), |_| {});
+        self.child = spawn(self.directory(), self.listen, |_| {});
         let directory = self.directory().to_owned();
         self.address = serving(&mut self.child, &directory, from)?;
         Ok(())
@@ -182,11 +193,11 @@ fn program(directory: &Path) -> Command {
     command
 }
 
-fn spawn(directory: &Path, adjust: impl FnOnce(&mut Command)) -> Child {
+fn spawn(directory: &Path, listen: SocketAddr, adjust: impl FnOnce(&mut Command)) -> Child {
     let mut log = OpenOptions::new().create(true).append(true).open(directory.join("log")).unwrap();
     writeln!(log, "--- started").unwrap();
     let mut command = program(directory);
-    command.args(["serve", "--config", "gateway.toml", "--listen", "127.0.0.1:0"]);
+    command.args(["serve", "--config", "gateway.toml", "--listen", &listen.to_string()]);
     command.stdout(Stdio::null()).stderr(log);
     adjust(&mut command);
     command.spawn().unwrap()
@@ -211,9 +222,17 @@ fn serving(child: &mut Child, directory: &Path, from: usize) -> Result<SocketAdd
 
 /// `… serving address=127.0.0.1:1234 …`, in JSON `{…"message":"serving","address":"127.0.0.1:1234"…}`.
 fn address(line: &str) -> Option<SocketAddr> {
+    let line = without_colour(line);
     let (_, rest) = line.split_once("serving")?.1.split_once("address")?;
     let rest = rest.trim_start_matches(['=', '"', ':']);
     rest[..rest.find([' ', '"']).unwrap_or(rest.len())].parse().ok()
+}
+
+/// The line without what makes a terminal show it in colour (`serve --debug`).
+fn without_colour(line: &str) -> String {
+    let mut parts = line.split('\u{1b}');
+    let first = parts.next().unwrap_or_default().to_owned();
+    first + &parts.map(|part| part.split_once('m').map_or(part, |(_, rest)| rest)).collect::<String>()
 }
 
 /// What a command of the program did.

@@ -3,12 +3,13 @@
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::fs;
 
-/// Sends `TERM`, `KILL`, `INT`, `STOP` or `CONT`. A process that is gone is no error.
+/// Sends `TERM`, `KILL`, `INT`, `HUP`, `STOP` or `CONT`. A process that is gone is no error.
 pub(crate) fn signal(pid: u32, name: &str) {
     let signal = match name {
         "TERM" => Signal::TERM,
         "KILL" => Signal::KILL,
         "INT" => Signal::INT,
+        "HUP" => Signal::HUP,
         "STOP" => Signal::STOP,
         "CONT" => Signal::CONT,
         _ => panic!("no signal {name:?}"),

@@ -2,7 +2,7 @@
 
 use crate::BoxError;
 use http::StatusCode;
-use std::{convert::Infallible, fmt};
+use std::{convert::Infallible, fmt, panic::Location};
 
 /// The codes of the error envelope (`vesta.code`), as clients of the original know them; from 208 on they are ours.
 pub mod code {
@@ -73,10 +73,13 @@ pub struct Refusal {
     pub allow: Option<&'static str>,
     /// For logs only: never shown to a client, unless in debug mode.
     pub cause: Option<BoxError>,
+    /// Where in the source it was made: shown to a client in debug mode alone.
+    pub made_at: &'static Location<'static>,
 }
 
 impl Rejection {
     /// A refusal with these facts and nothing else.
+    #[track_caller]
     pub fn new(status: StatusCode, code: u16, side: Side, detail: impl Into<String>) -> Self {
         Self(Box::new(Refusal {
             status,
@@ -86,31 +89,37 @@ impl Rejection {
             retry_after: None,
             allow: None,
             cause: None,
+            made_at: Location::caller(),
         }))
     }
 
     /// The client asked for something wrong: 400 with `code`.
+    #[track_caller]
     pub fn client(code: u16, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, Side::Client, detail)
     }
 
     /// Broker or store cannot take it now: 503, code 205, `Retry-After`.
+    #[track_caller]
     pub fn unavailable(detail: impl Into<String>, retry_after: u32) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE, Side::Gateway, detail)
             .with_retry_after(retry_after)
     }
 
     /// Nothing is at that path: 404.
+    #[track_caller]
     pub fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, code::NONE, Side::Client, "nothing is at this path")
     }
 
     /// No more to say than `status` does: code 100.
+    #[track_caller]
     pub fn of_status(status: StatusCode) -> Self {
         Self::new(status, code::NONE, Side::Client, "")
     }
 
     /// A layer misses what another should have left above it: 500, a fault of composition.
+    #[track_caller]
     pub fn misplaced(detail: &'static str) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, code::CONFIGURATION, Side::Gateway, detail)
     }

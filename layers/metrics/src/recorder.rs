@@ -88,15 +88,22 @@ pub(crate) struct Cell {
 #[repr(align(64))]
 struct Gauge(AtomicI64);
 
+/// The cells of one service, or of none: by verb and outcome.
+type Block = Arc<[Cell]>;
+
 struct Table {
     services: Box<[Box<str>]>,
-    cells: Box<[Cell]>,
-    active: Gauge,
+    /// That of no service, and then one for each.
+    blocks: Box<[Block]>,
+    active: Arc<Gauge>,
 }
 
 /// The row of a service and a verb; its cells are that row's outcomes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Row(usize);
+pub(crate) struct Row {
+    service: usize,
+    verb: usize,
+}
 
 /// What the layer counts. A clone counts into the same table.
 #[derive(Clone)]
@@ -106,9 +113,18 @@ impl Recorder {
     /// An empty table for services of these names (`service` labels), each at the place that is its
     /// [`Service::index`](gateway_contract::Service::index). It takes about 16 KiB a service.
     pub fn new(service_names: &[impl AsRef<str>]) -> Self {
+        let none = Table { services: Box::default(), blocks: Box::new([block()]), active: Arc::default() };
+        Self(Arc::new(none)).grown(service_names)
+    }
+
+    /// The same table with places for more services: `service_names` begins with those that it has. What one of the two
+    /// counts for a service that both have, the other shows.
+    #[must_use]
+    pub fn grown(&self, service_names: &[impl AsRef<str>]) -> Self {
         let services: Box<[Box<str>]> = service_names.iter().map(|name| name.as_ref().into()).collect();
-        let cells = (0..(services.len() + 1) * Verb::COUNT * Outcome::ALL.len()).map(|_| Cell::default()).collect();
-        Self(Arc::new(Table { services, cells, active: Gauge::default() }))
+        let known = self.0.blocks.iter().take(services.len() + 1).cloned();
+        let blocks = known.chain(std::iter::repeat_with(block)).take(services.len() + 1).collect();
+        Self(Arc::new(Table { services, blocks, active: self.0.active.clone() }))
     }
 
     /// How many requests are being answered now.
@@ -120,7 +136,7 @@ impl Recorder {
     pub(crate) fn row(&self, target: &Target) -> Row {
         let service = target.service().map(|service| usize::from(service.index));
         let service = service.filter(|index| *index < self.0.services.len()).map_or(0, |index| index + 1);
-        Row(service * Verb::COUNT + target.verb.index())
+        Row { service, verb: target.verb.index() }
     }
 
     pub(crate) fn begin(&self) {
@@ -131,7 +147,8 @@ impl Recorder {
         self.0.active.0.fetch_sub(1, Relaxed);
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         // Every row that `row` gives lies in the table; a lookup that cannot panic costs the same.
-        if let Some(cell) = self.0.cells.get(row.0 * Outcome::ALL.len() + outcome.index()) {
+        let block = self.0.blocks.get(row.service);
+        if let Some(cell) = block.and_then(|block| block.get(row.verb * Outcome::ALL.len() + outcome.index())) {
             let bucket = BOUNDS.partition_point(|(bound, _)| *bound < nanoseconds);
             cell.buckets[bucket].fetch_add(1, Relaxed);
             cell.sum.fetch_add(nanoseconds, Relaxed);
@@ -146,8 +163,14 @@ impl Recorder {
                 .into_iter()
                 .flat_map(move |verb| Outcome::ALL.into_iter().map(move |(_, outcome)| (service, verb.name(), outcome)))
         });
-        labels.zip(&self.0.cells).map(|((service, verb, outcome), cell)| (service, verb, outcome, cell))
+        labels
+            .zip(self.0.blocks.iter().flat_map(|block| block.iter()))
+            .map(|((service, verb, outcome), cell)| (service, verb, outcome, cell))
     }
+}
+
+fn block() -> Block {
+    (0..Verb::COUNT * Outcome::ALL.len()).map(|_| Cell::default()).collect()
 }
 
 impl fmt::Debug for Recorder {

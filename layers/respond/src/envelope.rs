@@ -46,6 +46,9 @@ fn envelope(refusal: &Refusal, asked: &Asked) -> Value {
         let causes: Vec<String> = causes(refusal.cause.as_ref()).map(ToString::to_string).collect();
         envelope.insert("cause".into(), causes.into());
     }
+    if asked.debug {
+        envelope.insert("made_at".into(), refusal.made_at.to_string().into());
+    }
     Value::Object(envelope)
 }
 

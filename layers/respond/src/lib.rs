@@ -122,8 +122,9 @@ impl RespondLayer {
         Self::default()
     }
 
-    /// With `true`, refusals also show the chain of their causes to the client (`"cause": ["…", …]`). Default `false`:
-    /// causes may name files and addresses of the installation.
+    /// With `true`, refusals also show the chain of their causes to the client (`"cause": ["…", …]`), and where in the
+    /// source they were made (`"made_at": "FILE:LINE:COLUMN"`). Default `false`: causes may name files and addresses of
+    /// the installation.
     pub fn debug(mut self, debug: bool) -> Self {
         self.debug = debug;
         self

@@ -24,6 +24,10 @@ table! {
         pub header_timeout: Duration = seconds(10),
         /// How long a request may take. Default 30 s.
         pub request_timeout: Duration = seconds(30),
+        /// Where probes, metrics and what this process does are shown to operators, without a token. Default: nowhere.
+        pub admin_listen: Option<SocketAddr> = None,
+        /// How long new connections are still taken after a request to stop, while `/readyz` answers 503. Default 0.
+        pub drain_delay: Duration = seconds(0),
         /// How long requests may go on after a request to stop. Default 30 s; 0 = not at all.
         pub shutdown_grace: Duration = seconds(30),
         /// How many requests at once; beyond: 503 with `Retry-After`. At least 1. Default 1024.

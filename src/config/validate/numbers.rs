@@ -27,6 +27,14 @@ pub(super) fn check(config: &Config, check: &mut Check<'_>) {
     if server.max_body.bytes() == 0 || server.max_body > BODY_MAX {
         check.fault("server.max_body", format!("{}: expected a size from 1 B to {BODY_MAX}", server.max_body));
     }
+    if let Some(admin) = server.admin_listen {
+        if admin == server.listen && admin.port() != 0 {
+            check.fault("server.admin_listen", format!("{admin}: expected another address than server.listen"));
+        } else if !admin.ip().is_loopback() {
+            let reason = "everybody who reaches it sees metrics and probes without a token: keep clients away from it";
+            check.warn("server.admin_listen", reason);
+        }
+    }
     if server.max_concurrency == 0 {
         check.fault("server.max_concurrency", "0: expected at least 1");
     }
