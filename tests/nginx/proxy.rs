@@ -37,7 +37,7 @@ impl Nginx {
     pub(crate) fn start(mount: Mount, gateways: [SocketAddr; 2]) -> Self {
         let directory = TempDir::with_prefix("sg-test-nginx-").unwrap();
         let here = directory.path();
-        run(Command::new(script()).arg("certificate").arg(here), PATIENCE);
+        control("certificate", here);
         let ports = [free_port(), free_port()];
         let used = if mount == Mount::Root { 2 } else { 1 };
         write_configuration(here, mount, gateways, ports);
@@ -48,7 +48,7 @@ impl Nginx {
         guard.args(["-c", "read -r _; exec \"$0\" stop \"$1\""]).arg(script()).arg(here);
         std::os::unix::process::CommandExt::process_group(&mut guard, 0);
         let guard = guard.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        run(Command::new(script()).arg("start").arg(here), PATIENCE);
+        control("start", here);
         Self { directory, guard, ports }
     }
 
@@ -78,6 +78,11 @@ impl Drop for Nginx {
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();
     }
+}
+
+fn control(word: &str, directory: &Path) {
+    let output = run(Command::new(script()).arg(word).arg(directory), PATIENCE);
+    assert!(output.status.success(), "{word}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn script() -> PathBuf {

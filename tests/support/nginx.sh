@@ -39,7 +39,6 @@ start() {
     }
     (
         cd "$dir"
-        export SG_TEST_RIG_DIR="$dir"
         setsid nginx -p "$dir" -c "$dir/nginx.conf" -g 'daemon off;' >>"$dir/error.log" 2>&1 </dev/null &
         echo $! >"$dir/started.pid"
     )
@@ -55,11 +54,21 @@ start() {
     done <"$dir/ports"
 }
 
+# runs PID DIR: is it the NGINX that `start` started there? Its title overwrites the mark in its environment, but not
+# where it is.
+runs() { [ "$(readlink "/proc/$1/exe" 2>/dev/null)" = "$(readlink -f "$(command -v nginx)")" ] && [ "/proc/$1/cwd" -ef "$2" ]; }
+
 stop() {
-    local dir
-    [ -d "$1" ] || return 0
+    local dir pid deadline=$((SECONDS + STOP_SECONDS))
+    [ -s "$1/started.pid" ] || return 0
     dir=$(cd "$1" && pwd)
-    end_process "$dir/started.pid" "$dir" TERM "$STOP_SECONDS"
+    pid=$(cat "$dir/started.pid")
+    if runs "$pid" "$dir"; then kill -TERM "$pid" 2>/dev/null || true; fi
+    while runs "$pid" "$dir"; do
+        if [ "$SECONDS" -ge "$deadline" ]; then kill -KILL "$pid" 2>/dev/null || true; fi
+        sleep 0.05
+    done
+    rm -f "$dir/started.pid"
 }
 
 case "${1:-} $#" in
