@@ -78,7 +78,8 @@ impl Serve {
             if let Some(file) = watched(&loaded, self.watch || debug) {
                 reloads.watch(&file);
             }
-            serve(&loaded.config, debug, stop, reloads).await
+            // Boxed, here and below: a start and a reload are large, and would be moved about.
+            Box::pin(serve(&loaded.config, debug, stop, reloads)).await
         })
     }
 }
@@ -123,7 +124,7 @@ async fn serve(config: &Config, debug: bool, mut stop: Stop, mut reloads: Reload
 
     let mut lost = false;
     let until_stopped = async {
-        lost = attend(&gateway, &mut stop, &mut reloads, &notify).await;
+        lost = Box::pin(attend(&gateway, &mut stop, &mut reloads, &notify)).await;
         gateway.drain();
         notify.stopping();
     };
@@ -145,7 +146,7 @@ async fn attend(gateway: &Gateway, stop: &mut Stop, reloads: &mut Reloads, notif
                 tracing::error!(%why, "the store has failed: stopping");
                 return true;
             }
-            () = reloads.asked() => reloads.apply(gateway, notify).await,
+            () = reloads.asked() => Box::pin(reloads.apply(gateway, notify)).await,
             () = beat(notify) => {
                 if timeout(LIVES, gateway.alive()).await.is_ok() {
                     notify.alive();
