@@ -28,7 +28,7 @@ const RATE: u32 = 12;
 const STARTS: Duration = Duration::from_secs(20);
 
 /// How long the short form of one arrangement goes on.
-const SHORT: Duration = Duration::from_secs(25);
+const SHORT: Duration = Duration::from_secs(15);
 
 fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
