@@ -18,8 +18,8 @@ use std::{
 /// arrive meanwhile late; none is left out.
 const CLIENTS: usize = 48;
 
-/// How long a client goes on asking.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a client goes on asking: longer than the long form.
+const PATIENCE: Duration = Duration::from_secs(4 * 3600);
 
 /// Clients that submit, each task under an `Idempotency-Key` of its own, until it is accepted: what has no answer, or
 /// one that says "later", is asked again.
