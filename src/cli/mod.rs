@@ -10,6 +10,7 @@ mod demo;
 mod import;
 mod logs;
 mod man;
+mod new_worker;
 mod scale;
 mod serve;
 mod simulate;
@@ -37,6 +38,8 @@ enum Command {
     Serve(serve::Serve),
     /// Run workers for services that have a program
     Worker(worker::Worker),
+    /// Write a complete worker that runs as it stands
+    NewWorker(new_worker::NewWorker),
     /// Say every fault in the configuration
     Check(check::Check),
     /// Print a signed token for testing
@@ -95,6 +98,7 @@ pub fn run() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Worker(worker) => worker.run(),
+        Command::NewWorker(new) => new.run(),
         Command::Check(check) => check.run(),
         Command::Token(token) => token.run(),
         Command::Demo(demo) => demo.run(),

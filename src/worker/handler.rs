@@ -91,6 +91,20 @@ impl HandlerTask {
         let fetched = self.client.download(url, to, max_bytes, deadline, |_, _| ()).await;
         fetched.map(drop).map_err(|fault| Failure::new("DownloadError", fault.to_string()))
     }
+
+    /// The document's bytes; at most `max_bytes`, which are held in memory.
+    ///
+    /// # Errors
+    /// As [`HandlerTask::document`]; `OSError` if the directory for temporary files cannot be used.
+    pub async fn read_document(&self, max_bytes: u64) -> Result<Vec<u8>, Failure> {
+        let file = std::env::temp_dir().join(format!("service-gateway-{}.document", Uuid::now_v7()));
+        let fetched = self.document(&file, max_bytes).await;
+        let read = tokio::fs::read(&file).await;
+        // It is not there if nothing came.
+        let _ = tokio::fs::remove_file(&file).await;
+        fetched?;
+        read.map_err(|error| Failure::new("OSError", error.to_string()))
+    }
 }
 
 /// Tells how far a task is.

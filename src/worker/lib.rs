@@ -100,6 +100,7 @@ mod recover;
 mod runner;
 mod serve;
 mod settings;
+mod standalone;
 mod supervise;
 
 pub use around::{GatewayFiles, KeepFiles};
@@ -111,5 +112,7 @@ pub use limits::ProcessLimits;
 pub use program::{Ending, Event, Job, Program};
 pub use recover::{LeftOver, recover};
 pub use runner::Runner;
+pub use serde_json::{Value, json};
 pub use serve::{OnLost, Service, Stop, Work, WorkerFault, WorkerOptions, work};
 pub use settings::{GuardCommand, RunnerFault, RunnerSettings};
+pub use standalone::run_worker;

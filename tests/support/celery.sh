@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The Python environment of the tests: Celery, Flower, what garbage.py needs (pinned in requirements.txt) and VestaService
-# (requirements-vesta.txt).
+# The Python environment of the tests: Celery, Flower, what garbage.py needs (pinned in requirements.txt), VestaService
+# (requirements-vesta.txt), and our own package (src/worker/python).
 #
 #   celery.sh install DIR      makes the environment in DIR, or leaves it if it is there and right; prints, for eval,
 #                                export SG_TEST_PYTHON=DIR/bin/python
@@ -8,6 +8,18 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/common.sh"
+
+# install_package DIR: our package as it is now.
+install_package() {
+    local dir=$1 package=$here/../../src/worker/python stamp
+    stamp=$(cd "$package" && cat pyproject.toml README.md service_gateway_worker/*.py | sha256sum)
+    if [ ! -f "$dir/package-from" ] || [ "$(cat "$dir/package-from")" != "$stamp" ]; then
+        say "installing src/worker/python (pip)"
+        "$dir/bin/pip" install --quiet --disable-pip-version-check --no-deps --force-reinstall "$package" >&2 ||
+            die "pip could not install src/worker/python"
+        printf '%s' "$stamp" >"$dir/package-from"
+    fi
+}
 
 install() {
     local dir=$1 stamp
@@ -27,6 +39,7 @@ install() {
             die "pip could not install tests/support/requirements-vesta.txt"
         printf '%s' "$stamp" >"$dir/made-from"
     fi
+    install_package "$dir"
     dir=$(cd "$dir" && pwd)
     printf 'export SG_TEST_PYTHON=%q\nexport SG_TEST_CELERY=%q\n' "$dir/bin/python" "$dir/bin/celery"
 }

@@ -13,6 +13,8 @@
 //! | `handler.rs` | a handler in Rust instead of a program |
 //! | `health.rs` | a command that is not there |
 //! | `workflow.rs` | chains, by a worker of ours |
+//! | `scaffold.rs` | `new-worker`: what it writes is really run |
+//! | `python.rs` | the Python package, in a real Celery worker |
 //! | `store.rs` | a storage service, annotation store and callback sink |
 
 #![allow(clippy::unwrap_used)] // tests
@@ -22,6 +24,9 @@
 mod rabbit;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/celery.rs"]
+#[allow(dead_code)] // shared with other test programs
+mod workers;
 
 mod around;
 mod cancels;
@@ -30,7 +35,9 @@ mod handler;
 mod health;
 mod losses;
 mod place;
+mod python;
 mod runs;
+mod scaffold;
 mod stops;
 mod store;
 mod workflow;

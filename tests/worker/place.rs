@@ -209,3 +209,27 @@ impl Drop for Ours {
         }
     }
 }
+
+/// Any other worker's process. Dropped, it is killed.
+pub(crate) struct Running(Ours);
+
+impl Running {
+    /// Starts it; its log is in this directory.
+    pub(crate) fn start(command: &mut Command, directory: &std::path::Path) -> Self {
+        let log = directory.join("worker.log");
+        let child = command.stdin(Stdio::null()).stderr(File::create(&log).unwrap()).spawn().unwrap();
+        Self(Ours { name: String::new(), child, log })
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.0.log()
+    }
+
+    pub(crate) fn terminate(&self) {
+        self.0.terminate();
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.0.wait()
+    }
+}

@@ -216,7 +216,6 @@ impl Attended<'_> {
 
     async fn run(&self, job: Job) -> Next {
         let (desk, request, service) = (self.desk, self.request, &self.service.service);
-        let (id, argument) = (job.id, job.argument.clone());
         desk.table.begin(self.held, seconds());
         self.tell("task-started", json!({}));
         tracing::info!(task = request.id, service = service.name, retries = request.retries, "begun");
@@ -231,13 +230,15 @@ impl Attended<'_> {
         if ending.starts() == Some(true) {
             desk.started(self.queue);
         }
-        let (next, status) = self.conclude(ending, runtime).await;
-        if let (Next::Ended, Some(status)) = (&next, status) {
-            let desk = desk.clone();
-            let tracker = desk.tracker.clone();
-            tracker.spawn(async move { desk.runner.call_back(id, &argument, status).await });
-        }
-        next
+        self.conclude(ending, runtime).await
+    }
+
+    /// Somebody may want to know that the task has ended.
+    fn call_back(&self, status: &'static str) {
+        let (Ok(id), Ok(argument)) = (Uuid::try_parse(&self.request.id), self.request.argument()) else { return };
+        let (desk, argument) = (self.desk.clone(), argument.clone());
+        let tracker = desk.tracker.clone();
+        tracker.spawn(async move { desk.runner.call_back(id, &argument, status).await });
     }
 
     /// Reports what a run tells, in order: each report is confirmed before the next is sent, since they may take
@@ -267,58 +268,67 @@ impl Attended<'_> {
         }
     }
 
-    /// What becomes of a run: the message's next, and the status that a callback is told.
-    async fn conclude(&self, ending: Ending, runtime: Duration) -> (Next, Option<&'static str>) {
+    /// What becomes of a run.
+    async fn conclude(&self, ending: Ending, runtime: Duration) -> Next {
         match ending {
             Ending::Success(result) => {
                 let fields = json!({ "result": shown(result.get()), "runtime": runtime.as_secs_f64() });
                 let reported = self.desk.report_end(self.request, "SUCCESS", &result).await;
                 self.tell("task-succeeded", fields);
-                (if reported { Next::Ended } else { Next::Back }, Some("SUCCESS"))
+                self.ended(reported, "SUCCESS")
             }
             Ending::Failure { class, message } => self.failed(&class, &message).await,
             Ending::Unstarted { message } => match self.desk.unstarted(self.queue, &message) {
-                Verdict::Back => (Next::Back, None),
+                Verdict::Back => Next::Back,
                 Verdict::Fails | Verdict::Last => self.failed(Ending::SUBPROCESS, &message).await,
             },
-            Ending::Cancelled => (self.revoke("terminated", true, false).await, Some("REVOKED")),
+            Ending::Cancelled => self.revoke("terminated", true, false).await,
             Ending::Aborted => {
                 if !self.desk.stop.cold.is_cancelled() {
                     self.desk.pause(INTERRUPTED, &self.held.cancel).await;
                 }
-                (Next::Back, None)
+                Next::Back
             }
             Ending::Lost { message } => self.lost(&message).await,
         }
     }
 
     /// The run was lost, and this worker was not.
-    async fn lost(&self, message: &str) -> (Next, Option<&'static str>) {
+    async fn lost(&self, message: &str) -> Next {
         const LOST: &str = "WorkerLostError";
         let (losses, service) = (self.losses() + 1, &self.service.service);
         if service.on_lost == OnLost::Fail {
-            return (self.fail(LOST, message).await, Some("FAILURE"));
+            return self.fail(LOST, message).await;
         }
         if losses >= service.losses {
             let message = format!("the task was lost {losses} times while it ran; the last time: {message}");
-            return (self.fail(LOST, &message).await, Some("FAILURE"));
+            return self.fail(LOST, &message).await;
         }
-        (self.retry(LOST, message, self.request.retries, losses).await, None)
+        self.retry(LOST, message, self.request.retries, losses).await
+    }
+
+    /// An end was reported, or could not be.
+    fn ended(&self, reported: bool, status: &'static str) -> Next {
+        if !reported {
+            return Next::Back;
+        }
+        self.call_back(status);
+        Next::Ended
     }
 
     /// A failure, or another try if there is one left.
-    async fn failed(&self, class: &str, message: &str) -> (Next, Option<&'static str>) {
+    async fn failed(&self, class: &str, message: &str) -> Next {
         if self.request.retries < self.service.service.retries {
-            return (self.retry(class, message, self.request.retries + 1, self.losses()).await, None);
+            return self.retry(class, message, self.request.retries + 1, self.losses()).await;
         }
-        (self.fail(class, message).await, Some("FAILURE"))
+        self.fail(class, message).await
     }
 
     async fn fail(&self, class: &str, message: &str) -> Next {
         let reported = self.desk.report_end(self.request, "FAILURE", &raised(class, message)).await;
         let exception = format!("{class}({:?})", shown(message));
         self.tell("task-failed", json!({ "exception": exception, "traceback": null }));
-        if reported { Next::Ended } else { Next::Back }
+        self.ended(reported, "FAILURE")
     }
 
     /// Another try: the task goes round once more, retried and lost so often.
@@ -337,7 +347,7 @@ impl Attended<'_> {
         let reported = self.desk.report_end(self.request, "REVOKED", &raised("TaskRevokedError", reason)).await;
         let signum = terminated.then_some(15);
         self.tell("task-revoked", json!({ "terminated": terminated, "signum": signum, "expired": expired }));
-        if reported { Next::Ended } else { Next::Back }
+        self.ended(reported, "REVOKED")
     }
 
     fn tell(&self, kind: &str, fields: Value) {
