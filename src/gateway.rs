@@ -98,7 +98,9 @@ impl Gateway {
     /// Opens the store, starts broker and engine on a thread of their own, and takes up what the last process left.
     /// A broker that is away is no error: it is tried again for ever, and [`Gateway::readiness`] says so.
     pub async fn start(config: &Config, options: Options) -> Result<Self, StartError> {
-        let config = config.clone().completed();
+        let mut config = config.clone().completed();
+        // Where the system has chosen the port, this is it.
+        config.server.listen = options.listening.unwrap_or(config.server.listen);
         let store = open_store(&config, options.lease).await?;
         let plan = Arc::new(ArcSwap::from_pointee(Plan::new(&config, store.installation())));
         let policy = locate::policy(&config, options.listening)?;

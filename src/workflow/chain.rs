@@ -103,13 +103,14 @@ impl Step {
     }
 
     /// What it is submitted with: its own document, or else the first file of the result before it.
-    pub(super) fn given(&self, before: &Value) -> Given {
+    pub(super) fn given(&self, before: &Value, gateway: &str) -> Given {
         let mut given = Given::default();
         let files = files(before);
         match (&self.document, files.first()) {
             (Some(url), _) => given.query.push(("doc_url".into(), url.clone())),
             (None, Some(File::Stored(id))) => given.stored = Some((*id).to_owned()),
             (None, Some(File::At(url))) => given.query.push(("doc_url".into(), (*url).to_owned())),
+            (None, Some(File::Here(path))) => given.query.push(("doc_url".into(), format!("{gateway}{path}"))),
             (None, None) => {}
         }
         for (name, value) in &self.arguments {
@@ -148,6 +149,8 @@ fn fill(value: &mut Value, place: &impl Fn(&str) -> Option<String>) {
 enum File<'a> {
     Stored(&'a str),
     At(&'a str),
+    /// A temporary file of the gateway's: its path, without the slash at the beginning.
+    Here(&'a str),
 }
 
 /// The files of a result: what our own workers say of what they handed in (`files`: objects with `storage_doc_id`, or
@@ -165,6 +168,9 @@ fn file(value: &Value) -> Option<File<'_>> {
         return Some(File::Stored(id));
     }
     let url = text("url").or_else(|| text("doc_url")).or(value.as_str());
+    if let Some(path) = url.and_then(|url| url.strip_prefix('/')).filter(|path| path.starts_with("temporary_file/")) {
+        return Some(File::Here(path));
+    }
     url.filter(|url| url.starts_with("http://") || url.starts_with("https://")).map(File::At)
 }
 
@@ -181,7 +187,7 @@ mod tests {
     fn what_a_step_says_itself_counts_before_what_came_before() {
         let given =
             step(json!({"service_name": "a", "url": "http://h/1", "n": 1, "said": "x", "txt_url": "http://h/t"}))
-                .given(&json!({"files": [{"name": "f", "storage_doc_id": "1"}]}));
+                .given(&json!({"files": [{"name": "f", "storage_doc_id": "1"}]}), "http://g/");
         let query = vec![("doc_url".into(), "http://h/1".into()), ("txt_url".into(), "http://h/t".into())];
         let body = json!({"n": 1, "said": "x"}).as_object().cloned().unwrap();
         assert_eq!(given, Given { stored: None, query, body });
@@ -190,19 +196,21 @@ mod tests {
     #[test]
     fn files_of_the_result_before_feed_the_next_step() {
         let next = step(json!({"service_name": "b"}));
-        let url = |result: Value| next.given(&result).query.into_iter().map(|(_, url)| url).next();
+        let url = |result: Value| next.given(&result, "http://g/").query.into_iter().map(|(_, url)| url).next();
         let two = json!({"files": [{"name": "f", "storage_doc_id": "1/2"}, {"name": "g", "storage_doc_id": "3"}]});
-        let given = next.given(&two);
+        let given = next.given(&two, "http://g/");
         assert_eq!(given.stored.as_deref(), Some("1/2"));
         assert_eq!(given.body["files"], two["files"]);
-        assert_eq!(next.given(&json!({"storage_doc_id": "7"})).stored.as_deref(), Some("7"));
+        assert_eq!(next.given(&json!({"storage_doc_id": "7"}), "http://g/").stored.as_deref(), Some("7"));
         for result in [json!({"files": ["http://h/x"]}), json!({"url": "http://h/x"}), json!("http://h/x")] {
             assert_eq!(url(result.clone()).as_deref(), Some("http://h/x"), "{result}");
         }
+        let here = url(json!({"files": [{"name": "f", "url": "/temporary_file/x"}]}));
+        assert_eq!(here.as_deref(), Some("http://g/temporary_file/x"));
         for result in
             [json!(null), json!([1]), json!({"files": []}), json!("text"), json!({"url": "file:///etc/passwd"})]
         {
-            assert_eq!(next.given(&result), Given::default(), "{result}");
+            assert_eq!(next.given(&result, "http://g/"), Given::default(), "{result}");
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) async fn run(
         door: door.clone(),
         task: task.clone(),
         service: step.service.clone(),
-        given: Arc::new(step.given(before)),
+        given: Arc::new(step.given(before, &chain.gateway)),
         key: format!("{}-{}", task.id, index + 1),
         uuid: None,
         ended: false,

@@ -19,7 +19,7 @@ use std::{
 /// For what happens only after others' time limits and pauses.
 pub(crate) const LONG: Duration = Duration::from_secs(120);
 
-const SERVICES: [&str; 6] = ["echo", "add_progress", "fail", "sleep", "reject", "reject_loudly"];
+const SERVICES: [&str; 7] = ["call", "echo", "add_progress", "fail", "sleep", "reject", "reject_loudly"];
 
 /// Workers are to be dropped before it.
 pub(crate) struct Corner {

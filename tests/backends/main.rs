@@ -11,6 +11,7 @@
 //! | `old.rs` | an old worker: real, or played from recorded frames |
 //! | `queues.rs` | the amqp result backend: a queue for each task |
 //! | `secure.rs` | broker and Redis over TLS, and those that are not who they should be |
+//! | `shared.rs` | the reply queue: several clients, one consumer, EXPIRED |
 //! | `vesta.rs` | the worker package of the original's users |
 //! | `wire.rs` | our messages as Celery's own library reads them |
 
@@ -37,5 +38,6 @@ mod kept;
 mod old;
 mod queues;
 mod secure;
+mod shared;
 mod vesta;
 mod wire;

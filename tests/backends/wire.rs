@@ -1,7 +1,9 @@
 //! Our messages as Celery's own library reads them.
 
 use crate::{
+    celery::Worker,
     corner::Corner,
+    old::{CELERY_3_1, CELERY_4_3, Old},
     rabbit::{rig, run, support},
     support::{PATIENCE, request},
 };
@@ -55,6 +57,49 @@ fn celery_s_own_library_reads_what_we_wrote() {
         if protocol == 2 {
             assert_eq!((&read["root_id"], &read["parent_id"]), (&json!(uuid), &Value::Null));
             assert_eq!(read["argsrepr"], "(...)");
+        }
+    }
+}
+
+/// What a worker's own Celery has read of a call of ours, and what it should be.
+fn reads_the_same_call(corner: &Corner) {
+    let body = json!({"k": "hé ✓", "n": 1.5, "none": null, "list": [1, {"deep": true}]});
+    let answer = request("POST", &format!("{}/call/process?words=a%20b", corner.gateway.url())).json(&body).send();
+    let uuid = answer.json()["uuid"].as_str().unwrap_or_else(|| panic!("{}", answer.text())).to_owned();
+    let done = corner.end("call", &uuid);
+    let read = &done["result"];
+    assert_eq!(done["status"], "SUCCESS", "{done}");
+    let id = json!(uuid);
+    for (name, expected) in [("name", json!("worker.call")), ("id", id.clone()), ("correlation_id", id)] {
+        assert_eq!(read[name], expected, "{name}");
+    }
+    for name in ["eta", "expires", "callbacks", "errbacks", "chord"] {
+        assert_eq!(read[name], Value::Null, "{name}");
+    }
+    assert_eq!((&read["kwargs"], &read["retries"]), (&json!({}), &json!(0)));
+    // Celery 3.1 and 4.3 give both limits in the order that our message has them; 5 too, since its code reads them so.
+    assert!(read["timelimit"].as_array().unwrap().contains(&json!(90)), "{read}");
+    assert_eq!(read["args"], json!([read["argument"]]));
+    let mut misc = body;
+    misc["words"] = "a b".into();
+    assert_eq!(read["argument"]["service"]["misc"], misc);
+    assert_eq!(read["argument"]["service"]["type"], "call");
+    assert!(!read["reply_to"].as_str().unwrap().is_empty());
+}
+
+#[test]
+fn workers_of_each_celery_read_the_same_call() {
+    let corner = Corner::new("call5", "", "run_limit = \"90s\"", "");
+    let worker = Worker::start(&corner.broker, &corner.queue, corner.gateway.directory(), &[]);
+    reads_the_same_call(&corner);
+    drop((worker, corner));
+    for version in [CELERY_4_3, CELERY_3_1] {
+        let broker = format!("result_backend = \"amqp\"\ntask_protocol = {}", version.protocol);
+        let corner = Corner::new("callold", &broker, "run_limit = \"90s\"", "");
+        // Where the machine has no Python for it, what was recorded is played, and that knows nothing of this task.
+        if let Old::Real(worker) = version.worker(&corner) {
+            reads_the_same_call(&corner);
+            drop(worker);
         }
     }
 }

@@ -56,19 +56,26 @@ fn an_uploaded_file_goes_through_two_services() {
         "echo 'progress: 50' >&2; echo '{{\"files\": [{{\"name\": \"a\", \"url\": \"'{}'\"}}]}}'",
         documents.url("made.txt")
     );
-    let gateway = Gateway::start(&(OPEN.to_owned() + CHAINS + &shell("make", &script, "") + &loud("loud")));
+    let leave = "[services.leave]\nrequires_document = false\n[services.leave.worker]\n\
+         command = [\"sh\", \"-c\", \"printf left > $0/a.txt\", \"{output}\"]\n";
+    let text = OPEN.to_owned() + CHAINS + &shell("make", &script, "") + &loud("loud") + leave;
+    let gateway = Gateway::start(&text);
     let steps = json!([{"service_name": "loud", "url": "my file"}]);
     let parts = [field("json", &json!({ "services": steps }).to_string()), file("my file", "a.txt", "hello")];
     let one = uuid(&post(&gateway, &parts).send());
     let done = end(&gateway, &one);
     assert!(is_state(&done, "SUCCESS") && done["result"] == "HELLO", "{done}");
 
-    // What the first step made is what the second reads.
+    // What the first step says that it made is what the second reads.
     let two = submit(&gateway, &json!([{"service_name": "make"}, {"service_name": "loud"}]));
     let done = end(&gateway, &two);
     assert!(is_state(&done, "SUCCESS") && done["result"] == "FROM ELSEWHERE", "{done}");
+    // So is what it leaves in its directory.
+    let three = submit(&gateway, &json!([{"service_name": "leave"}, {"service_name": "loud"}]));
+    let done = end(&gateway, &three);
+    assert!(is_state(&done, "SUCCESS") && done["result"] == "LEFT", "{done}");
     // Steps are tasks as any others.
-    for (service, count) in [("make", 1), ("loud", 2), ("simple_workflow", 2)] {
+    for (service, count) in [("make", 1), ("leave", 1), ("loud", 3), ("simple_workflow", 3)] {
         assert_eq!(get(&format!("{}/{service}/stats", gateway.url())).json()["invocations"], count, "{service}");
     }
     let info = get(&format!("{}/simple_workflow/info", gateway.url())).json();
@@ -170,10 +177,14 @@ fn bad_chains_are_refused() {
 
 #[test]
 fn a_chain_needs_a_token_and_hands_it_on_without_showing_it() {
-    let text = format!("{AUTH}{CHAINS}") + &shell("echo", "cat params.json", "") + &shell("quick", "echo 1", "");
+    // Nothing is said of hosts: the gateway admits its own temporary files, and goes to itself.
+    let text = format!("{AUTH}{CHAINS}")
+        + &shell("echo", "cat params.json", "")
+        + &shell("quick", "echo 1", "")
+        + &loud("loud");
     let gateway = Gateway::start(&text);
-    let steps = json!({"services": [{"service_name": "quick"}, {"service_name": "echo"}]}).to_string();
-    let parts = [field("json", &steps)];
+    let steps = json!([{"service_name": "quick"}, {"service_name": "loud", "url": "f"}, {"service_name": "echo"}]);
+    let parts = [field("json", &json!({ "services": steps }).to_string()), file("f", "a.txt", "hello")];
     post(&gateway, &parts).send().refused(401, 101);
     let token = gateway.token(&[]);
     let done = end(&gateway, &uuid(&post(&gateway, &parts).token(&token).send()));
@@ -183,7 +194,7 @@ fn a_chain_needs_a_token_and_hands_it_on_without_showing_it() {
     let limited = gateway.token(&["--service", "simple_workflow"]);
     let refused = end(&gateway, &uuid(&post(&gateway, &parts).token(&limited).send()));
     let message = refused["result"]["message"].as_str().unwrap();
-    assert!(message.starts_with("step 1 of 2 (quick): ") && message.contains("403"), "{refused}");
+    assert!(message.starts_with("step 1 of 3 (quick): ") && message.contains("403"), "{refused}");
     for secret in [token, limited] {
         assert!(!gateway.log().contains(&secret));
     }

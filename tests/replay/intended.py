@@ -60,7 +60,7 @@ def outcome(answer):
 
 
 def error_text(exchange, answer, what, was, now):
-    return bool(ERROR.match(what)) and isinstance(now, str) and now != "" and "Traceback" not in now
+    return bool(ERROR.match(what)) and ABSENT not in (was, now) and isinstance(now, str) and now != "" and "Traceback" not in now
 
 
 def request_id(exchange, answer, what, was, now):
@@ -277,10 +277,10 @@ RULES = [
     ("keys that are no XML names", "Formats: a key that is no XML name as `<key name=\"@id\">`", xml_plain),
     ("a failure's message is its own text", "Status: Mended: no Python repr, no source file names unless `debug`", failure_message),
     ("a failure is 200 in every format, never a 500", "Formats: Worker outcomes are `200` in every format; Status: state and result are always read together", two_reads),
+    ("a cancel is recorded first and answered REVOKED", "Status: Cancel: mended: recorded first; answers REVOKED (109) at once", cancelled),
     ("state and result are read together", "Status: state and result are always read together", half_read),
     ("the task had gone on when it was asked about", "(no difference of the gateways: states pass)", timing),
     ("progress had gone on when it was asked about", "(no difference of the gateways: states pass)", progress_number),
-    ("a cancel is recorded first and answered REVOKED", "Status: Cancel: mended: recorded first; answers REVOKED (109) at once", cancelled),
     ("401 for a token that is missing or bad", "Errors: 101: 400 / 500 -> 401 with `WWW-Authenticate`", unauthorised),
     ("malformed JSON is refused", "Submission: Mended: malformed JSON, a list or a string: 400, code 105", bad_json),
     ("malformed JSON made no task", "Submission: Mended: malformed JSON, a list or a string: 400, code 105", never_submitted),

@@ -20,6 +20,7 @@ import hmac
 import html
 import http.client
 import json
+import os
 import re
 import sys
 import threading
@@ -119,7 +120,9 @@ class Variant:
                 headers[header] = signed(self.options.key, "vlbTest")
         body = asked["body"] and self.translated(asked["body"])
         if "/status?" in path and asked["method"] == "GET":
-            self.wait(exchange, base, path)
+            self.wait(intended.awaited(exchange), base, path)
+        elif name == "wire.cancelrun.cancel":
+            self.wait("PROGRESS", base, path.replace("/cancel?", "/status?"))
         answer = send(base, asked["method"], path, headers, body)
         recorded = exchange["response"]
         if asked["method"] == "POST" and answer.status == 200 and isinstance(answer.json(), dict):
@@ -185,9 +188,8 @@ class Variant:
         assert answer.status == 200, f"submitting {service} {query}: {answer.status} {answer.body}"
         return answer.json()["uuid"]
 
-    def wait(self, exchange, base, path):
+    def wait(self, wanted, base, path):
         """Until the task is where it was when it was recorded, or has ended."""
-        wanted = intended.awaited(exchange)
         deadline = time.monotonic() + PATIENCE
         while wanted is not None and time.monotonic() < deadline:
             answer = send(base, "GET", path, {"Accept": "application/json"}, None)
@@ -330,7 +332,8 @@ def main():
     for name in ("recorded", "main", "jwt", "key", "short", "down", "documents", "queues"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--only", help="names that begin so")
-    parser.add_argument("--show", action="store_true", help="print intended differences, too")
+    told = bool(os.environ.get("SG_REPLAY_SHOW"))
+    parser.add_argument("--show", action="store_true", default=told, help="print intended differences, too (also SG_REPLAY_SHOW=1)")
     options = parser.parse_args()
     with open(options.recorded, encoding="utf-8") as lines:
         exchanges = [json.loads(line) for line in lines]

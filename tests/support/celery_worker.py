@@ -16,6 +16,7 @@ What a task shall do stands in `misc`. A value may be text (it was a query argum
 | task | misc | does |
 |---|---|---|
 | echo | | returns its argument |
+| call | | returns what its Celery has read of the call |
 | add_progress | steps (10,50,90), sleep (0.2 s each), version (1.2.3) | a PROGRESS a step, then a list with one annotation |
 | fail | exc (ValueError), msg or args ([…]) | raises that exception class; `args` = [] raises it without arguments; exc = unpickleable: a class that Celery has to wrap; exc = exit: the process dies |
 | retry | retries (1), countdown (0.5 s), reason (transient problem) | so many RETRYs, then {"attempt": n} |
@@ -93,6 +94,27 @@ def listed(values, key, default):
 @app.task(name="worker.echo")
 def echo(argument):
     return argument
+
+
+@app.task(name="worker.call", bind=True)
+def call(self, argument):
+    request = self.request
+    return {
+        "name": self.name,
+        "id": request.id,
+        "args": list(request.args),
+        "kwargs": request.kwargs,
+        "retries": request.retries,
+        "eta": request.eta,
+        "expires": request.expires,
+        "timelimit": list(request.timelimit or [None, None]),
+        "correlation_id": request.correlation_id,
+        "reply_to": request.reply_to,
+        "callbacks": request.callbacks,
+        "errbacks": request.errbacks,
+        "chord": request.chord,
+        "argument": argument,
+    }
 
 
 @app.task(name="worker.add_progress", bind=True)

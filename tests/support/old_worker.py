@@ -6,6 +6,7 @@
 | task | misc | does |
 |---|---|---|
 | echo | | returns its argument |
+| call | | returns what its Celery has read of the call |
 | add_progress | sleep (0.3 s each) | PROGRESS 10, 50 and 90, then a list with one annotation |
 | fail | msg (boom) | raises DownloadError |
 | sleep | sleep (1 s) | STARTED, then {"slept": s} |
@@ -34,6 +35,27 @@ def misc(argument):
 @app.task(name="worker.echo")
 def echo(argument):
     return argument
+
+
+@app.task(name="worker.call", bind=True)
+def call(self, argument):
+    request = self.request
+    return {
+        "name": self.name,
+        "id": request.id,
+        "args": list(request.args),
+        "kwargs": request.kwargs,
+        "retries": request.retries,
+        "eta": request.eta,
+        "expires": request.expires,
+        "timelimit": list(request.timelimit or [None, None]),
+        "correlation_id": request.correlation_id,
+        "reply_to": request.reply_to,
+        "callbacks": request.callbacks,
+        "errbacks": request.errbacks,
+        "chord": request.chord,
+        "argument": argument,
+    }
 
 
 @app.task(name="worker.add_progress", bind=True)
