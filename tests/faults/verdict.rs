@@ -40,17 +40,26 @@ impl Verdict {
         if accepted.len() != verdict.accepted {
             verdict.unexpected.push(format!("{} keys, {} tasks", verdict.accepted, accepted.len()));
         }
-        let deadline = Instant::now() + patience;
-        let ends: HashMap<&str, Value> = accepted.iter().map(|uuid| (&**uuid, last(gateway, uuid, deadline))).collect();
+        // As long as some end, the others are waited for.
+        let mut deadline = Instant::now() + patience;
+        let mut ends = HashMap::new();
+        for uuid in &accepted {
+            let status = last(gateway, uuid, deadline);
+            if is_end(&status) {
+                deadline = Instant::now() + patience;
+            }
+            ends.insert(uuid.as_str(), status);
+        }
         // A run that only the broker explains may go on after its task's end: it is counted when it is heard of.
         settled(gateway, workshop, &ends, deadline);
+        let now: HashMap<&str, Value> = ends.keys().map(|uuid| (*uuid, last(gateway, uuid, Instant::now()))).collect();
         let begun = workshop.begun();
         for (uuid, seen) in &ends {
-            let now = last(gateway, uuid, deadline);
-            if now["status"] != seen["status"] || now["result"] != seen["result"] {
+            let now = &now[uuid];
+            if is_end(seen) && (now["status"] != seen["status"] || now["result"] != seen["result"]) {
                 verdict.unexpected.push(format!("an end changed: {seen} -> {now}"));
             }
-            verdict.judge(uuid, &now, begun.get(*uuid).copied().unwrap_or(0));
+            verdict.judge(uuid, now, begun.get(*uuid).copied().unwrap_or(0));
         }
         let strangers = begun.keys().filter(|uuid| !accepted.contains(*uuid));
         verdict.unexpected.extend(strangers.map(|uuid| format!("{uuid} was run, and no client was told of it")));
