@@ -11,6 +11,7 @@ use crate::{
     keeper::{Desk, Installation, Keeper, Sender},
     keys::Published,
     locate::{self, Documents},
+    meters::{Meters, keep_looking},
     needs::Assessor,
     plan::Plan,
     setup::{self, StartError},
@@ -19,7 +20,7 @@ use crate::{
 };
 use arc_swap::{ArcSwap, ArcSwapOption};
 use gateway_config::{BrokerUrl, Config, StoreUrl};
-use gateway_contract::{Facts, Readiness};
+use gateway_contract::{Facts, Readiness, Sampler};
 use gateway_life::Limits;
 use gateway_metrics::Recorder;
 use gateway_worker::GuardCommand;
@@ -54,11 +55,20 @@ pub struct Options {
     pub lease: LeaseTimes,
     /// Are the causes of refusals, and where in the source they were made, shown to clients? Default: no.
     pub debug: bool,
+    /// Which traces are recorded, as spans of `tracing` (target [`SPANS`](gateway_contract::SPANS)) for your subscriber.
+    /// Default: none is begun; what callers bring is passed on to workers.
+    pub sampler: Sampler,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { guard: GuardCommand::this_binary(), listening: None, lease: LeaseTimes::default(), debug: false }
+        Self {
+            guard: GuardCommand::this_binary(),
+            listening: None,
+            lease: LeaseTimes::default(),
+            debug: false,
+            sampler: Sampler::default(),
+        }
     }
 }
 
@@ -106,6 +116,7 @@ impl Gateway {
         let policy = locate::policy(&config, options.listening)?;
         let keys = setup::keys(&config)?;
         let recorder = setup::recorder(&plan.load());
+        let meters = Meters::new(plan.load().services().iter().map(|service| service.name()));
         let (mailbox, letters) = engine::mailbox();
         let shutdown = CancellationToken::new();
         let (failed_sender, failed) = watch::channel(None);
@@ -127,12 +138,14 @@ impl Gateway {
                 cache: cache.clone(),
                 mailbox: mailbox.clone(),
                 shelf: shelf.clone(),
+                meters: meters.clone(),
             };
             let parts = |broker| engine::Parts {
                 store: store.clone(),
                 broker,
                 cache: cache.clone(),
                 view: view.clone(),
+                meters: meters.clone(),
                 limits: limits(&config, shared),
                 failed: failed_sender,
                 shutdown: shutdown.clone(),
@@ -152,12 +165,13 @@ impl Gateway {
             plan: plan.clone(),
             recorder: ArcSwap::from_pointee(recorder.clone()),
             assessor,
+            meters,
             failed: failed.clone(),
             keys: ArcSwapOption::new(keys.clone().map(Arc::new)),
             refused: AtomicBool::new(false),
             draining: CancellationToken::new(),
         });
-        let parts = (shelf, recorder);
+        let parts = (shelf, recorder, options.sampler);
         let materials = compose(&config, &desk, &plan.load(), policy, parts, keys.as_ref(), options.debug)?;
         let core = Core {
             desk,
@@ -214,6 +228,11 @@ impl Gateway {
         Installation(self.core.desk.clone()).readiness()
     }
 
+    /// Everything that is counted, as `/metrics` shows it.
+    pub fn metrics(&self) -> Vec<gateway_metrics::Family> {
+        self.core.installation.families()
+    }
+
     /// Resolves, with the reason, once the store has failed: nothing more can be accepted by this process, and our
     /// routes answer 503. `service-gateway serve` then ends; a host may go on without us.
     pub async fn failed(&self) -> Arc<str> {
@@ -266,12 +285,13 @@ fn compose(
     desk: &Arc<Desk>,
     plan: &Plan,
     policy: gateway_outside::Policy,
-    (shelf, recorder): (Shelf, Recorder),
+    (shelf, recorder, sampler): (Shelf, Recorder, Sampler),
     keys: Option<&Published>,
     debug: bool,
 ) -> Result<Materials, StartError> {
     Ok(Materials {
         routes: Arc::new(setup::routes(plan)?),
+        sampler,
         recorder,
         policy: Arc::new(setup::policy(config, keys)?),
         keeper: Keeper(desk.clone()),
@@ -307,6 +327,7 @@ impl Background {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
         let (store, mailbox, cache) = (start.store.clone(), start.mailbox.clone(), start.cache.clone());
+        let (plan, meters) = (start.plan.clone(), start.meters.clone());
         let broker = {
             let _runtime = runtime.enter();
             broker::start(start)?
@@ -322,6 +343,7 @@ impl Background {
                         let (broker, mailbox, shutdown) = (broker.clone(), mailbox.clone(), shutdown.clone());
                         tokio::spawn(engine::keep_lease(sharing, broker, mailbox, lease.renew, shutdown));
                     }
+                    tokio::spawn(keep_looking(meters, store.clone(), broker.clone(), plan, shutdown.clone()));
                     tokio::spawn(engine::sweep(store, broker.clone(), mailbox, cache, keep, shutdown));
                     // Nobody waits any more if the host gave up starting.
                     let _ = started.send(Ok(broker));

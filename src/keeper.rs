@@ -6,16 +6,17 @@ use crate::{
     broker::Broker,
     engine::{Cache, Mailbox, Stopped, View, now},
     keys::Published,
+    meters::Meters,
     needs::Assessor,
     plan::Plan,
     store::{Store, StoreError},
 };
 use arc_swap::{ArcSwap, ArcSwapOption};
 use gateway_contract::{
-    BoxFuture, Facts, Needs, Part, Readiness, Rejection, Service, Side, Snapshot, Stats, Submission, Tasks, code,
+    BoxFuture, Facts, Needs, Part, Readiness, Rejection, Service, Side, Snapshot, Stats, Submission, Tasks, code, span,
 };
 use gateway_life::{Accept, Answer, IdempotencyKey, Task};
-use gateway_metrics::Recorder;
+use gateway_metrics::{Family, Recorder};
 use http::StatusCode;
 use std::{
     fmt,
@@ -26,6 +27,7 @@ use std::{
     task::{Context, Poll},
 };
 use tokio::sync::watch;
+use tracing::field::Empty;
 use uuid::Uuid;
 
 /// Why nothing can be taken after the store has failed.
@@ -42,6 +44,7 @@ pub(crate) struct Desk {
     pub(crate) plan: Arc<ArcSwap<Plan>>,
     pub(crate) recorder: ArcSwap<Recorder>,
     pub(crate) assessor: Arc<Assessor>,
+    pub(crate) meters: Meters,
     pub(crate) failed: watch::Receiver<Option<Arc<str>>>,
     /// The public keys of tokens, if they are fetched.
     pub(crate) keys: ArcSwapOption<Published>,
@@ -157,10 +160,20 @@ impl tower_service::Service<Submission> for Sender {
     fn call(&mut self, submission: Submission) -> Self::Future {
         let desk = self.0.clone();
         Box::pin(async move {
+            let trace = submission.trace.clone();
             let accept = accept(&desk.plan.load(), submission)?;
+            let service = accept.task.service.clone();
+            let span = span!(trace.as_ref(), "store", "internal", gateway.service = &*service, gateway.task = Empty);
             match desk.mailbox.submit(accept).await? {
-                Answer::Accepted(id) => Ok(id),
-                other => Err(refused(other)),
+                Answer::Accepted(id) => {
+                    span.record("gateway.task", tracing::field::display(id));
+                    Ok(id)
+                }
+                other => {
+                    let refused = refused(other);
+                    span.fail(&refused.refusal().detail);
+                    Err(refused)
+                }
             }
         })
     }
@@ -168,12 +181,13 @@ impl tower_service::Service<Submission> for Sender {
 
 /// The task and its message, made once and stored as it will be sent.
 fn accept(plan: &Plan, submission: Submission) -> Result<Accept, Rejection> {
-    let Submission { service, subject, work, idempotency, .. } = submission;
+    let Submission { service, subject, work, idempotency, trace, .. } = submission;
     let Some(service) = plan.open(&service.name) else {
         return Err(Rejection::client(code::UNKNOWN_SERVICE, "this service was removed from the configuration"));
     };
     let mut task = Task::new(Uuid::now_v7(), service.name(), now());
     task.subject = subject.clone();
+    task.trace = trace.map(|trace| trace.to_string().into());
     task.wait_limit = limits::limit("wait_limit", service.config.wait_limit, &work.misc)?;
     task.run_limit = limits::limit("run_limit", service.config.run_limit, &work.misc)?;
     let argument = gateway_celery::argument(
@@ -192,6 +206,16 @@ fn accept(plan: &Plan, submission: Submission) -> Result<Accept, Rejection> {
 pub(crate) fn request_time(at: i64) -> String {
     jiff::Timestamp::from_millisecond(at)
         .map_or_else(|_| String::new(), |at| at.strftime("%Y-%m-%dT%H:%M:%S").to_string())
+}
+
+impl Installation {
+    /// Everything that is counted.
+    pub(crate) fn families(&self) -> Vec<Family> {
+        let mut families = self.0.recorder.load().families();
+        families.extend(self.0.meters.families(&self.readiness().parts, now()));
+        families.extend(self.0.assessor.families());
+        families
+    }
 }
 
 impl Facts for Installation {
@@ -235,8 +259,7 @@ impl Facts for Installation {
 
     fn metrics(&self) -> String {
         let mut text = String::new();
-        self.0.recorder.load().render(&mut text);
-        self.0.assessor.render(&mut text);
+        gateway_metrics::render(&self.families(), &mut text);
         text
     }
 }

@@ -5,6 +5,7 @@ pub mod engine;
 pub mod files;
 pub mod keeper;
 pub mod locate;
+pub mod meters;
 pub mod plan;
 pub mod setup;
 pub mod stack;

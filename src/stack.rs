@@ -16,7 +16,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use gateway_arguments::{ArgumentsLayer, ReadArguments};
 use gateway_auth::{Auth, AuthLayer, Policy};
-use gateway_contract::Body;
+use gateway_contract::{Body, Sampler};
 use gateway_dispatch::{Dispatch, DispatchLayer};
 use gateway_document::{Document, DocumentLayer};
 use gateway_files::{Files, FilesLayer};
@@ -25,6 +25,7 @@ use gateway_pages::{Answers, Pages, PagesLayer};
 use gateway_respond::{Respond, RespondLayer};
 use gateway_route::{Route, RouteLayer, Routes};
 use gateway_status::{Status, StatusLayer};
+use gateway_trace::{Trace, TraceLayer};
 use gateway_workflow::{Workflow, WorkflowLayer};
 use http::{Request, Response};
 use std::{convert::Infallible, sync::Arc};
@@ -34,7 +35,8 @@ use tower_service::Service;
 /// The gateway round any application, as a type a host can name: [`Layers`], exchanged as a whole by a reload.
 pub type Stack<S> = Live<S>;
 /// The whole stack. No box and no `dyn` on its hot paths.
-pub type Layers<S> = Route<Metrics<Respond<Auth<Status<Answers<ReadArguments<Reading<S>>, Installation>, Keeper>>>>>;
+pub type Layers<S> =
+    Route<Trace<Metrics<Respond<Auth<Status<Answers<ReadArguments<Reading<S>>, Installation>, Keeper>>>>>>;
 /// The part of the stack that bodies reach.
 pub type Reading<S> = Files<Workflow<Document<Dispatch<Beyond<S>, Sender>, Documents>>, Shelf>;
 
@@ -42,6 +44,7 @@ pub type Reading<S> = Files<Workflow<Document<Dispatch<Beyond<S>, Sender>, Docum
 #[derive(Clone, Debug)]
 pub(crate) struct Materials {
     pub(crate) routes: Arc<Routes>,
+    pub(crate) sampler: Sampler,
     pub(crate) recorder: Recorder,
     pub(crate) policy: Arc<Policy>,
     pub(crate) keeper: Keeper,
@@ -80,6 +83,7 @@ impl Materials {
     fn compose<S>(&self, alone: bool, application: S) -> Layers<S> {
         let Materials {
             routes,
+            sampler,
             recorder,
             policy,
             keeper,
@@ -98,6 +102,8 @@ impl Materials {
         tower::ServiceBuilder::new()
             // Name it: everything below works on the name alone, and a request without one crosses untouched.
             .layer(route)
+            // Trace it: its span holds the time of everything below, and the refusals.
+            .layer(TraceLayer::new(sampler))
             // Measure it: above respond, so that refusals are measured too.
             .layer(MetricsLayer::new(recorder))
             // Catch it: below this line anything may be refused with a `Rejection`, above it nothing fails.

@@ -2,21 +2,24 @@
 
 mod bound;
 mod dead;
+mod flights;
 mod hear;
 mod kept;
 mod reload;
 mod revoke;
 mod send;
 
-use super::{Broker, Queued, Reload, SILENT};
+use super::{Broker, Queued, Reload, SILENT, StartBroker};
 use crate::{
     engine::{Cache, Mailbox, now},
+    meters::Meters,
     plan::Plan,
     setup::StartError,
     store::{Lease, Store, StoreError},
 };
 use arc_swap::ArcSwap;
 use bound::Bound;
+use flights::Flights;
 use gateway_amqp::{Address, Client, ControlError, Inbox, Kind, QueueSpec, QueueState, Settings};
 use gateway_celery::Field;
 use gateway_config::{Argument, Config, QueueType, ResultBackend, Service};
@@ -67,6 +70,8 @@ struct Shared {
     lease: Option<Lease>,
     cache: Arc<Cache>,
     mailbox: Mailbox,
+    meters: Meters,
+    flights: Flights,
     /// Where workers send each task's results to a queue of its own.
     bound: Option<Bound>,
     /// Where they keep them in Redis.
@@ -81,20 +86,14 @@ struct Shared {
 
 impl Amqp {
     /// Begins to connect, on the current runtime. Nothing is sent before [`Broker::begin`].
-    pub fn new(
-        config: &Config,
-        url: &str,
-        plan: Arc<ArcSwap<Plan>>,
-        store: Arc<dyn Store>,
-        cache: Arc<Cache>,
-        mailbox: Mailbox,
-    ) -> Result<Self, StartError> {
+    pub fn new(start: StartBroker, url: &str) -> Result<Self, StartError> {
+        let StartBroker { config, plan, store, cache, mailbox, meters, .. } = start;
         let address = Address::parse(url).map_err(|error| StartError::Broker(error.to_string()))?;
         let reply_queue = plan.load().reply_queue.clone();
         let settings = Settings {
             publish_timeout: config.broker.publish_timeout,
             queues: config.services.values().map(queue).collect(),
-            dead_letters: dead_letters(config),
+            dead_letters: dead_letters(&config),
             ..Settings::new(address, "service-gateway", reply_queue)
         };
         let (client, inbox) = Client::start(settings);
@@ -114,6 +113,8 @@ impl Amqp {
             store,
             cache,
             mailbox,
+            flights: Flights::new(meters.clone()),
+            meters,
             bound,
             redis,
             keep: Millis::try_from(config.store.keep_results.as_millis()).unwrap_or(Millis::MAX / 4),
@@ -205,7 +206,7 @@ impl Broker for Amqp {
     fn publish(&self, publish: Publish) {
         if let Err(refused) = self.publications.try_send(publish) {
             // More than the engine's window cannot be under way: only a broker that is closing comes here.
-            tracing::debug!(id = %refused.into_inner().message.id, "not published: closing");
+            tracing::debug!(uuid = %refused.into_inner().message.id, "not published: closing");
         }
     }
 

@@ -6,6 +6,7 @@
 mod ending;
 mod healths;
 mod services;
+mod told;
 
 use super::{Broker, Queued, Receipt, Reload};
 use crate::{
@@ -15,8 +16,8 @@ use crate::{
     store::{Orphan, Store, StoreError},
 };
 use arc_swap::ArcSwap;
-use gateway_contract::{BoxFuture, Part};
-use gateway_life::{Cause, Fact, Millis, Publish, Raised, Report, Run, Source, State, Task};
+use gateway_contract::{BoxFuture, Part, TraceContext};
+use gateway_life::{Cause, Fact, Millis, Publish, Raised, Task};
 use gateway_worker::{DynHandler, Ending, Event, Job, Program, Runner, RunnerFault, RunnerSettings, recover};
 use healths::Healths;
 use serde_json::Value;
@@ -24,10 +25,11 @@ use std::{
     collections::{BTreeSet, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use told::{processing, report};
 use uuid::Uuid;
 
 /// How long a result waits before it is told again because the store could not take it.
@@ -284,10 +286,11 @@ async fn work(
         _ => None, // it is run again
     };
     if shared.tell(id, end).await.is_err() {
-        tracing::error!(%id, "the end of a task could not be kept; it is run again after a restart");
+        tracing::error!(uuid = %id, "the end of a task could not be kept; it is run again after a restart");
     } else if let (Some(status), Some(argument)) = (status, argument(&body)) {
-        let callback = shared.clone();
-        shared.tracker.spawn(async move { callback.runner.load_full().call_back(id, &argument, &status).await });
+        let trace = task.trace.as_deref().and_then(TraceContext::of_text);
+        let runner = shared.runner.load_full();
+        shared.tracker.spawn(async move { runner.call_back(id, trace, &argument, &status).await });
     }
 }
 
@@ -306,16 +309,22 @@ async fn run(
     let Some(argument) = argument(body) else {
         return Ending::Failure { class: "ValueError".into(), message: "the stored message cannot be read".into() };
     };
-    let job = Job::new(task.id, &*service.layer.name, task.attempts, argument).versioned(&*service.config.version);
+    let span = processing(service, task);
+    let mut job = Job::new(task.id, &*service.layer.name, task.attempts, argument).versioned(&*service.config.version);
+    job.trace = span.context().cloned();
     let runner = shared.runner.load_full();
-    match &service.program {
+    let ending = match &service.program {
         Some(program) => {
             let program = Program { timeout: limit, ..program.clone() };
             runner.run(job, &program, events, cancel).await
         }
         // The one service that has a worker and no program is the workflow service.
         None => runner.call(job, &shared.chains.load_full(), limit, events, cancel).await,
+    };
+    if let Some(why) = ending.fault() {
+        span.fail(&why);
     }
+    ending
 }
 
 /// How long a run may take: as configured, or by the task's own limit, where that is the shorter one.
@@ -328,40 +337,4 @@ fn limit(configured: Duration, task: &Task) -> Duration {
 fn argument(body: &[u8]) -> Option<Value> {
     let (mut positional, _, _): (Vec<Value>, Value, Value) = serde_json::from_slice(body).ok()?;
     (positional.len() == 1).then(|| positional.pop()).flatten()
-}
-
-/// An event of the program as the standard report.
-fn report(service: &ServicePlan, event: Event, run: &mut Option<Run>) -> Report {
-    match event {
-        Event::Started { host, start_time } => {
-            *run = Some(Run { host: host.into(), start: start(start_time).into() });
-            Report::new(State::Started, Source::Slot)
-        }
-        Event::Progress { done } => {
-            let run = run.clone();
-            let mut meta = meta(service, run.as_ref());
-            meta["current"] = (done.floor() as u8).into();
-            meta["total"] = 100.into();
-            let result = Some(meta.to_string().into());
-            Report { result, run, current: Some(done), ..Report::new(State::Progress, Source::Slot) }
-        }
-        Event::Storing => {
-            let result = Some(meta(service, run.as_ref()).to_string().into());
-            Report { result, run: run.clone(), ..Report::new(State::from_name("STORING"), Source::Slot) }
-        }
-    }
-}
-
-/// What every report of a run says of it.
-fn meta(service: &ServicePlan, run: Option<&Run>) -> Value {
-    serde_json::json!({
-        "worker_id_version": service.config.version, "start_time": run.map(|run| &*run.start),
-        "host": run.map(|run| &*run.host), "type": service.task_name(),
-    })
-}
-
-/// When a run began, as the original's workers write it.
-fn start(at: SystemTime) -> String {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    crate::keeper::request_time(since.as_millis() as Millis)
 }

@@ -10,6 +10,7 @@ pub mod embedded;
 use crate::{
     engine::{Cache, Mailbox},
     files::{ProgramFiles, Shelf},
+    meters::Meters,
     plan::Plan,
     setup::StartError,
     store::{Store, StoreError},
@@ -23,7 +24,11 @@ use gateway_contract::{BoxFuture, Part};
 use gateway_life::{Fact, Millis, Publish, Task};
 use gateway_outside::{Client, Limits, Policy};
 use gateway_worker::{GuardCommand, RunnerSettings};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use uuid::Uuid;
 
@@ -116,17 +121,23 @@ pub struct Delivered {
     id: Uuid,
     fact: Fact,
     mailbox: Mailbox,
+    meters: Meters,
+    since: Instant,
 }
 
 impl Receipt {
-    fn delivery(receipt: gateway_amqp::Receipt, id: Uuid, fact: &Fact, mailbox: &Mailbox) -> Self {
-        Self::Delivery(Box::new(Delivered { receipt, id, fact: fact.clone(), mailbox: mailbox.clone() }))
+    fn delivery(receipt: gateway_amqp::Receipt, id: Uuid, fact: &Fact, mailbox: &Mailbox, meters: &Meters) -> Self {
+        let (fact, mailbox, meters) = (fact.clone(), mailbox.clone(), meters.clone());
+        Self::Delivery(Box::new(Delivered { receipt, id, fact, mailbox, meters, since: Instant::now() }))
     }
 
     /// It is durable.
     pub fn written(self) {
         match self {
-            Receipt::Delivery(delivered) => delivered.receipt.ack(),
+            Receipt::Delivery(delivered) => {
+                delivered.receipt.ack();
+                delivered.meters.settled(delivered.since.elapsed());
+            }
             Receipt::Kept(_) => {}
             // The slot may have ended with the process.
             Receipt::Slot(sender) => drop(sender.send(true)),
@@ -170,13 +181,15 @@ pub struct StartBroker {
     pub mailbox: Mailbox,
     /// Temporary files.
     pub shelf: Shelf,
+    /// What is counted.
+    pub meters: Meters,
 }
 
 /// Makes the broker that `broker.url` names, on the current runtime. It is idle until [`Broker::begin`].
 pub fn start(start: StartBroker) -> Result<Arc<dyn Broker>, StartError> {
-    let StartBroker { config, plan, policy, steps, guard, store, cache, mailbox, shelf } = start;
-    match &config.broker.url {
+    match start.config.broker.url.clone() {
         BrokerUrl::Embedded => {
+            let StartBroker { config, plan, policy, steps, guard, store, mailbox, shelf, .. } = start;
             let runs = runs(&config.store.url, &*store);
             let workers = |error: &dyn std::fmt::Display| StartError::Workers(error.to_string());
             let client = Client::new(policy, Limits::default()).map_err(|error| workers(&error))?;
@@ -185,7 +198,7 @@ pub fn start(start: StartBroker) -> Result<Arc<dyn Broker>, StartError> {
             let chains = workflow::handler(steps).map_err(|error| workers(&error))?;
             Ok(Arc::new(Embedded::new(plan, store, mailbox, settings, chains).map_err(|error| workers(&error))?))
         }
-        BrokerUrl::Amqp(url) => Ok(Arc::new(Amqp::new(&config, url.expose(), plan, store, cache, mailbox)?)),
+        BrokerUrl::Amqp(url) => Ok(Arc::new(Amqp::new(start, url.expose())?)),
     }
 }
 

@@ -5,7 +5,9 @@ mod document;
 
 use super::{
     client::{Http, follow, pretty},
-    exit, failed, logs, print, serve, token,
+    exit,
+    export::Export,
+    failed, logs, print, serve, token,
 };
 use crate::{Gateway, Options};
 use gateway_config::{Config, Telemetry};
@@ -41,12 +43,14 @@ impl Demo {
 
     fn demo(self) -> Result<(), ExitCode> {
         let telemetry = Telemetry { log: "warn".to_owned(), ..Telemetry::default() };
-        logs::start(&telemetry, false).map_err(failed)?;
+        let export = logs::start(&telemetry, "service-gateway", false).map_err(failed)?;
         let directory = Scratch::new().map_err(failed)?;
         let mut config = configuration(&directory.0)?;
         let server = self.bind(&mut config)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        runtime.block_on(self.serve(&config, server))
+        let served = runtime.block_on(self.serve(&config, server, &export));
+        export.stop();
+        served
     }
 
     fn bind(&self, config: &mut Config) -> Result<Server, ExitCode> {
@@ -61,9 +65,11 @@ impl Demo {
         server.map_err(failed)
     }
 
-    async fn serve(&self, config: &Config, server: Server) -> Result<(), ExitCode> {
+    async fn serve(&self, config: &Config, server: Server, export: &Export) -> Result<(), ExitCode> {
         let mut stop = serve::Stop::new().map_err(failed)?;
-        let gateway = Gateway::start(config, Options::default()).await.map_err(failed)?;
+        let options = Options { sampler: export.sampler(), ..Options::default() };
+        let gateway = Gateway::start(config, options).await.map_err(failed)?;
+        export.watch(&gateway);
         // The gateway in front of an application of its own: the one that serves the demo's document.
         let stack = gateway.layer().layer(document::Document);
         let base = format!("http://{}", server.local_addr());

@@ -7,6 +7,11 @@ mod check;
 mod client;
 mod completions;
 mod demo;
+#[cfg(feature = "otlp")]
+mod export;
+#[cfg(not(feature = "otlp"))]
+#[path = "export/none.rs"]
+mod export;
 mod import;
 mod logs;
 mod man;

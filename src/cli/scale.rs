@@ -34,7 +34,7 @@ impl Scale {
 
     fn scale(self) -> Result<(), ExitCode> {
         let loaded = self.config.load(&[])?;
-        logs::start(&loaded.config.telemetry, false).map_err(failed)?;
+        let export = logs::start(&loaded.config.telemetry, "service-gateway-scale", false).map_err(failed)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -42,7 +42,9 @@ impl Scale {
         let scaler = Scaler::new(&loaded.config, self.config.config.clone(), &self.services).map_err(failed)?;
         let interval = loaded.config.scaling.interval.max(SHORTEST);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        runtime.block_on(rounds(scaler, &http, interval))
+        let scaled = runtime.block_on(rounds(scaler, &http, interval));
+        export.stop();
+        scaled
     }
 }
 

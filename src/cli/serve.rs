@@ -4,7 +4,7 @@ mod admin;
 mod notify;
 mod reload;
 
-use super::{ConfigFile, exit, failed, logs, say};
+use super::{ConfigFile, exit, export::Export, failed, logs, say};
 use crate::{Gateway, Options};
 use admin::Admin;
 use gateway_config::{Config, Loaded, Mode};
@@ -60,7 +60,7 @@ impl Serve {
             );
             return Err(ExitCode::from(2));
         }
-        logs::start(&loaded.config.telemetry, debug).map_err(failed)?;
+        let export = logs::start(&loaded.config.telemetry, "service-gateway", debug).map_err(failed)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -71,7 +71,7 @@ impl Serve {
             tracing::warn!("--debug: errors show their causes to clients");
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        runtime.block_on(async {
+        let served = runtime.block_on(async {
             // Before anything is started: a signal that comes early must stop us in order, too.
             let stop = Stop::new().map_err(failed)?;
             let mut reloads = Reloads::new(self.config, overrides).map_err(failed)?;
@@ -79,8 +79,10 @@ impl Serve {
                 reloads.watch(&file);
             }
             // Boxed, here and below: a start and a reload are large, and would be moved about.
-            Box::pin(serve(&loaded.config, debug, stop, reloads)).await
-        })
+            Box::pin(serve(&loaded.config, (debug, &export), stop, reloads)).await
+        });
+        export.stop();
+        served
     }
 }
 
@@ -100,18 +102,24 @@ fn watched(loaded: &Loaded, wanted: bool) -> Option<PathBuf> {
     loaded.file.clone().filter(|_| wanted)
 }
 
-async fn serve(config: &Config, debug: bool, mut stop: Stop, mut reloads: Reloads) -> Result<(), ExitCode> {
+async fn serve(
+    config: &Config,
+    (debug, export): (bool, &Export),
+    mut stop: Stop,
+    mut reloads: Reloads,
+) -> Result<(), ExitCode> {
     let notify = Notify::from_environment();
     let server =
         Server::bind(settings(config)).map_err(|error| failed(format!("{}: {error}", config.server.listen)))?;
     let address = server.local_addr();
     let listening = Some(address);
     let admins = admins(config)?;
-    let options = Options { listening, debug, ..Options::default() };
+    let options = Options { listening, debug, sampler: export.sampler(), ..Options::default() };
     let gateway = tokio::select! {
         gateway = Gateway::start(config, options) => gateway.map_err(failed)?,
         () = stop.asked() => return Ok(()),
     };
+    export.watch(&gateway);
     let stopped = CancellationToken::new();
     if let Some(admins) = admins {
         let (gateway, counters, started) = (gateway.clone(), server.counters(), Instant::now());

@@ -55,7 +55,7 @@ impl Worker {
         if self.name.as_ref().is_some_and(|name| name.is_empty() || name.len() > 100 || name.contains('@')) {
             return Err(usage("--name: expected 1 to 100 bytes without @".to_owned()));
         }
-        logs::start(&config.telemetry, false).map_err(failed)?;
+        let export = logs::start(&config.telemetry, "service-gateway-worker", false).map_err(failed)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -70,7 +70,9 @@ impl Worker {
         options.grace = config.server.shutdown_grace;
         options.publish_timeout = config.broker.publish_timeout;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        runtime.block_on(work(options))
+        let worked = runtime.block_on(work(options));
+        export.stop();
+        worked
     }
 }
 

@@ -10,7 +10,6 @@
 //! * Texts from the environment are read as each key's type asks, never guessed: an all-digit key stays the text it is.
 //! * A [`Secret`] prints as `***`, and no fault quotes one. `auth.key`, `auth.shared_key`, `broker.url`,
 //!   `broker.result_backend` and `store.url` may also be given as `"env:NAME"` or `"file:PATH"`.
-//! * What the program does not do yet stands in one list, `supported.rs`, and is refused or warned of.
 //! * Relative paths (the store's file, `files.directory`, pages and secrets in files) start at the current directory.
 //!
 //! ```
@@ -40,7 +39,6 @@ mod reader;
 mod schema;
 mod secret;
 mod sections;
-mod supported;
 mod units;
 mod urls;
 mod validate;

@@ -6,6 +6,7 @@
 mod cache;
 mod lease;
 mod sweep;
+mod told;
 mod view;
 
 pub use cache::Cache;
@@ -15,6 +16,7 @@ pub use view::View;
 
 use crate::{
     broker::{Broker, Receipt},
+    meters::Meters,
     store::{Sharing, Store, StoreError},
 };
 use gateway_life::{
@@ -22,7 +24,7 @@ use gateway_life::{
 };
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -124,6 +126,8 @@ pub struct Parts {
     pub cache: Arc<Cache>,
     /// How tasks are shown.
     pub view: Arc<View>,
+    /// What is counted.
+    pub meters: Meters,
     /// Bounds.
     pub limits: Limits,
     /// Set once the store has failed, to why.
@@ -137,9 +141,19 @@ pub async fn drive(parts: Parts, letters: Letters) {
     let engine = Engine::new(parts.limits.clone());
     let sharing = parts.store.sharing();
     let term = Some(0);
-    Driver { parts, engine, effects: Vec::new(), commit: None, reload: None, sharing, term, failing: false }
-        .run(letters.0)
-        .await;
+    Driver {
+        parts,
+        engine,
+        effects: Vec::new(),
+        commit: None,
+        begun: None,
+        reload: None,
+        sharing,
+        term,
+        failing: false,
+    }
+    .run(letters.0)
+    .await;
 }
 
 type Reload = gateway_contract::BoxFuture<Result<Vec<Waiting>, StoreError>>;
@@ -150,6 +164,8 @@ struct Driver {
     engine: Engine<Client, Receipt>,
     effects: Vec<Effect<Client, Receipt>>,
     commit: Option<Commit>,
+    /// When the commit under way was begun.
+    begun: Option<Instant>,
     reload: Option<Reload>,
     sharing: Option<Arc<dyn Sharing>>,
     /// The term of the lease as the engine knows it.
@@ -196,6 +212,7 @@ impl Driver {
             self.look_at_lease();
             self.engine.drop_gone(Client::is_closed);
             self.engine.flush(now(), &mut self.effects);
+            self.parts.meters.outbox(self.engine.outbox_len());
             self.perform();
         }
         if let Some(sharing) = self.sharing
@@ -226,9 +243,14 @@ impl Driver {
 
     /// The cache is filled in commit order, before anybody who waited is told.
     fn committed(&mut self, result: Result<Vec<Written>, CommitFault>) {
+        let begun = self.begun.take().unwrap_or_else(Instant::now);
+        if result.is_err() {
+            self.parts.meters.not_committed();
+        }
         match &result {
             Ok(written) => {
                 tracing::trace!(target: "service_gateway::engine::commit", writes = written.len(), "committed");
+                self.parts.meters.committed(written, begun.elapsed());
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("the store commits again");
                 }
@@ -237,6 +259,9 @@ impl Driver {
                         Written::Accepted(task) | Written::Claimed(task, _) => self.show(task),
                         Written::Applied(task, change) if change.changed => {
                             self.show(task);
+                            if change.ended {
+                                told::ended(task, begun);
+                            }
                             if task.state.is_end() {
                                 self.parts.broker.ended(task);
                             }
@@ -263,14 +288,25 @@ impl Driver {
     fn perform(&mut self) {
         for effect in self.effects.drain(..) {
             match effect {
-                Effect::Commit(writes) => self.commit = Some(begin(&self.parts, writes)),
-                Effect::Publish(publish) => self.parts.broker.publish(publish),
+                Effect::Commit(writes) => {
+                    self.begun = Some(Instant::now());
+                    self.commit = Some(begin(&self.parts, writes));
+                }
+                Effect::Publish(publish) => {
+                    if publish.attempt > 1 {
+                        self.parts.meters.published_again(&publish.message.service);
+                    }
+                    self.parts.broker.publish(publish);
+                }
                 Effect::Reload => self.reload = Some(self.parts.store.outbox()),
                 Effect::Due(service, at) => self.parts.broker.due(&service, at),
                 Effect::Revoke(id, service) => self.parts.broker.revoke(id, &service),
                 Effect::Ack(receipt) => receipt.written(),
                 // Of another installation with this reply queue, or of a record that is no longer kept.
-                Effect::Stray(id) => tracing::warn!(%id, "what was heard of an unknown task is dropped"),
+                Effect::Stray(id) => {
+                    self.parts.meters.stray();
+                    tracing::warn!(uuid = %id, "what was heard of an unknown task is dropped");
+                }
                 Effect::Return(receipt) => receipt.not_written(),
                 Effect::Answer(client, answer) => {
                     // The client may have gone away: its task is accepted all the same.

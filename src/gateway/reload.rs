@@ -64,7 +64,7 @@ impl Gateway {
         let (keys, fresh) = self.keys(&current, &config)?;
         let recorder = desk.recorder.load().grown(plan.names());
         let before = self.materials.load();
-        let shelf = (before.shelf.clone(), recorder.clone());
+        let shelf = (before.shelf.clone(), recorder.clone(), before.sampler);
         let materials = compose(&config, desk, &plan, policy.clone(), shelf, keys.as_ref(), core.debug)?;
         let reload = Reload { config: config.clone(), policy, steps };
         let broker = core.broker.prepare(reload)?;

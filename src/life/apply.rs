@@ -7,6 +7,7 @@ use crate::{Cause, Change, Delivery, Fact, Millis, Raised, Report, Source, State
 /// States move forward, but any open state may follow RETRY. A worker's end or a cancel yields to nothing; an end that
 /// we only presume yields once to a worker's own. STARTED (or RECEIVED) after PROGRESS is a new run.
 pub fn apply(task: &mut Task, fact: &Fact, now: Millis) -> Change {
+    let waited = task.started.is_none();
     let mut change = match fact {
         Fact::Sent { attempts } => sent(task, *attempts, now),
         Fact::Tried { attempts } => tried(task, *attempts),
@@ -28,13 +29,15 @@ pub fn apply(task: &mut Task, fact: &Fact, now: Millis) -> Change {
         task.delivery = Delivery::Settled;
         change.changed |= change.settled;
     }
+    change.started = waited && task.started.is_some();
     if change.changed {
         task.seq += 1;
     }
     change
 }
 
-const SETTLED: Change = Change { changed: false, settled: true, due: None, ended: false, revoke: false };
+const SETTLED: Change =
+    Change { changed: false, settled: true, due: None, started: false, ended: false, revoke: false };
 
 fn sent(task: &mut Task, attempts: u32, now: Millis) -> Change {
     task.attempts = task.attempts.max(attempts);
@@ -87,7 +90,7 @@ fn cancelled(task: &mut Task, now: Millis) -> Change {
     }
     let how = if task.started.is_some() { "terminated" } else { "revoked" };
     end(task, State::Revoked, Some(Raised::new("TaskRevokedError", how).to_json()), now);
-    Change { changed: true, settled: true, ended: true, revoke: true, due: None }
+    Change { changed: true, ended: true, revoke: true, ..SETTLED }
 }
 
 fn forgotten(task: &mut Task) -> Change {

@@ -252,7 +252,7 @@ impl<C, R> Engine<C, R> {
         let body = (accept.body.len() <= KEPT_BODY).then(|| accept.body.clone());
         let task = &accept.task;
         let (id, service, run_limit) = (task.id, task.service.clone(), task.run_limit);
-        let message = Waiting { id, service, attempts: 0, run_limit, body };
+        let message = Waiting { id, service, attempts: 0, run_limit, trace: task.trace.clone(), body };
         let scope = scope(&accept);
         self.queue(Write::Accept(accept), Origin::Submit(Some(client), message, scope));
     }

@@ -34,6 +34,8 @@ pub struct Waiting {
     pub attempts: u32,
     /// [`Task::run_limit`](crate::Task::run_limit), for the message's headers.
     pub run_limit: Option<Millis>,
+    /// [`Task::trace`](crate::Task::trace), for the message's headers.
+    pub trace: Option<Box<str>>,
     /// The message's body; read again from the store where it is not at hand.
     pub body: Option<Bytes>,
 }

@@ -74,6 +74,8 @@ pub struct Task {
     pub heard: Millis,
     /// Ended.
     pub ended: Option<Millis>,
+    /// Its place in a trace, as text (W3C Trace Context); never changes.
+    pub trace: Option<Box<str>>,
 }
 
 impl Task {
@@ -103,6 +105,7 @@ impl Task {
             run_limit: None,
             heard: now,
             ended: None,
+            trace: None,
         }
     }
 
@@ -259,6 +262,8 @@ pub struct Change {
     pub settled: bool,
     /// Its message becomes due in the outbox at that time.
     pub due: Option<Millis>,
+    /// It was seen to run for the first time.
+    pub started: bool,
     /// It ended just now.
     pub ended: bool,
     /// It was cancelled, yet a worker has it or may have it: tell the workers (again).

@@ -252,7 +252,7 @@ fn a_result_of_a_stranger_is_told_and_acknowledged() {
 }
 
 fn restored(id: Uuid, attempts: u32) -> Input<u32, u32> {
-    Input::Restored(Waiting { id, service: Arc::from("s"), attempts, run_limit: None, body: None })
+    Input::Restored(Waiting { id, service: Arc::from("s"), attempts, run_limit: None, trace: None, body: None })
 }
 
 #[test]

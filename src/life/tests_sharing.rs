@@ -63,7 +63,8 @@ fn accepted(engine: &mut TestEngine, now: Millis) -> (Uuid, Effects) {
 }
 
 fn found(ids: &[Uuid]) -> Input<u32, u32> {
-    let waiting = |id: &Uuid| Waiting { id: *id, service: Arc::from("s"), attempts: 0, run_limit: None, body: None };
+    let waiting =
+        |id: &Uuid| Waiting { id: *id, service: Arc::from("s"), attempts: 0, run_limit: None, trace: None, body: None };
     Input::Reloaded(Ok(ids.iter().map(waiting).collect()))
 }
 
@@ -131,7 +132,8 @@ fn what_comes_while_the_store_is_asked_is_not_dropped() {
     let mut engine = engine();
     run(&mut engine, 0, [Input::Lease(Some(1))]);
     let adopted = Uuid::now_v7();
-    let waiting = Waiting { id: adopted, service: Arc::from("s"), attempts: 0, run_limit: None, body: None };
+    let waiting =
+        Waiting { id: adopted, service: Arc::from("s"), attempts: 0, run_limit: None, trace: None, body: None };
     run(&mut engine, 0, [Input::Restored(waiting.clone()), Input::Restored(waiting)]);
     assert_eq!(engine.outbox_len(), 1, "told twice, it is there once");
     let effects = run(&mut engine, 1, [found(&[])]);

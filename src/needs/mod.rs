@@ -25,6 +25,7 @@ use futures_util::future::join_all;
 use gateway_config::{ScalingPolicy, ServiceScaling};
 use gateway_contract::{Needs, Rejection};
 use gateway_life::Millis;
+use gateway_metrics::Family;
 use gateway_scaling::{Policy, Rules, Wish, share};
 use std::{
     collections::HashMap,
@@ -184,12 +185,10 @@ impl Assessor {
     }
 
     /// The latest, as gauges in Prometheus' text format; nothing if they are not known now.
-    pub(crate) fn render(&self, out: &mut String) {
+    pub(crate) fn families(&self) -> Vec<Family> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let old = 3 * self.plan.load().scaling.interval.max(FRESH);
-        if let Some((_, needs)) = last.filter(|(at, _)| at.elapsed() < old) {
-            gauges::render(&needs, out);
-        }
+        last.filter(|(at, _)| at.elapsed() < old).map_or_else(Vec::new, |(_, needs)| gauges::families(&needs))
     }
 }
 

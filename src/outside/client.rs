@@ -1,7 +1,10 @@
 //! The one HTTP client.
 
 use crate::{Policy, policy::Fault, resolve::JudgingResolver};
-use reqwest::redirect;
+use reqwest::{
+    header::{HeaderMap, HeaderValue},
+    redirect,
+};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use std::{sync::Arc, time::Duration};
 use thiserror::Error;
@@ -56,6 +59,8 @@ pub struct Client {
     pub(crate) strict: reqwest::Client,
     pub(crate) policy: Arc<Policy>,
     pub(crate) limits: Limits,
+    /// What every request carries besides: its place in a trace.
+    pub(crate) trace: HeaderMap,
 }
 
 impl Client {
@@ -82,7 +87,20 @@ impl Client {
         };
         let http = build(redirects(policy.clone(), limits.redirects))?;
         let strict = build(redirect::Policy::none())?;
-        Ok(Self { http, strict, policy, limits })
+        Ok(Self { http, strict, policy, limits, trace: HeaderMap::new() })
+    }
+
+    /// The same client; its requests carry these headers `traceparent` and `tracestate` (W3C Trace Context). What no
+    /// header can hold is left out.
+    #[must_use]
+    pub fn within(&self, traceparent: &str, tracestate: Option<&str>) -> Self {
+        let mut trace = HeaderMap::new();
+        for (name, value) in [("traceparent", Some(traceparent)), ("tracestate", tracestate)] {
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+                trace.insert(name, value);
+            }
+        }
+        Self { trace, ..self.clone() }
     }
 }
 

@@ -130,7 +130,8 @@ impl Client {
         on_progress: &mut (impl FnMut(u64, Option<u64>) + Send),
     ) -> Result<Downloaded, DownloadFault> {
         let too_large = || DownloadFault::TooLarge { url: shown.to_owned(), limit: max_bytes };
-        let answer = self.http.get(url).send().await.map_err(|error| network(shown, error))?;
+        let answer =
+            self.http.get(url).headers(self.trace.clone()).send().await.map_err(|error| network(shown, error))?;
         if !answer.status().is_success() {
             return Err(DownloadFault::Status { url: shown.to_owned(), status: answer.status().as_u16() });
         }

@@ -163,7 +163,7 @@ impl Client {
         shown: &str,
         limit: Option<usize>,
     ) -> Result<Reply, ExchangeFault> {
-        let answer = request.send().await.map_err(|error| fault(shown, error))?;
+        let answer = request.headers(self.trace.clone()).send().await.map_err(|error| fault(shown, error))?;
         let status = answer.status().as_u16();
         let body = match limit {
             Some(limit) => read(answer, shown, limit).await?,

@@ -13,6 +13,7 @@ pub use temporary::{GatewayFiles, KeepFiles};
 
 use crate::{Ending, Event, Job};
 use annotations::Annotations;
+use gateway_contract::{Span, TraceContext, span};
 use gateway_outside::{Client, ExchangeFault, Reply};
 use serde_json::{
     Value,
@@ -55,6 +56,26 @@ pub(crate) async fn hand_in(
     }
 }
 
+/// The client that tells whomever it asks of this place in a trace.
+pub(crate) fn client_at(client: &Client, place: Option<&TraceContext>) -> Client {
+    match place {
+        Some(place) => client.within(&place.traceparent(), place.tracestate()),
+        None => client.clone(),
+    }
+}
+
+/// A span for something that is sent.
+fn sending(trace: Option<&TraceContext>, method: &'static str, url: &str) -> Span {
+    span!(
+        trace,
+        "send",
+        "client",
+        otel.name = method,
+        http.request.method = method,
+        url.full = gateway_outside::redact(url),
+    )
+}
+
 /// Why something was not handed in.
 struct Failed {
     class: &'static str,
@@ -75,7 +96,7 @@ async fn handed_in(
     result: Box<RawValue>,
     events: &mpsc::Sender<Event>,
 ) -> Result<Box<RawValue>, Failed> {
-    let argument = &job.argument;
+    let (argument, trace) = (&job.argument, job.trace.as_ref());
     let annotations = match text(argument, "/annotation_service/url") {
         Some(url) => {
             let kind = text(argument, "/service/type").unwrap_or(&job.service);
@@ -101,13 +122,19 @@ async fn handed_in(
     let mut stored = Vec::new();
     for file in &files {
         stored.push(match (upload_url, keep) {
-            (Some(url), _) => upload::upload(client, url, file).await?,
+            (Some(url), _) => {
+                let span = sending(trace, "PUT", url);
+                let sent = upload::upload(&client_at(client, span.context()), url, file).await;
+                sent.inspect_err(|failed| span.fail(&failed.message))?
+            }
             (None, Some(keep)) => temporary::keep(keep, file).await?,
             (None, None) => continue, // there are none, see above
         });
     }
     if let Some(annotations) = annotations {
-        annotations.post(client).await?;
+        let span = sending(trace, "POST", annotations.url());
+        let posted = annotations.post(&client_at(client, span.context())).await;
+        posted.inspect_err(|failed| span.fail(&failed.message))?;
     }
     if stored.is_empty() { Ok(result) } else { with_files(&result, stored) }
 }

@@ -151,6 +151,7 @@ mod tests {
             id: Uuid::from_u128(7),
             service: "stub".into(),
             attempt: 2,
+            trace: None,
             argument: json!({"a": [1]}),
             document_url: document_url.map(Into::into),
             version: String::new(),

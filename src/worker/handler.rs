@@ -1,6 +1,7 @@
 //! Tasks done by Rust code instead of a program.
 
 use crate::{Ending, Event, Job, progress::Progress};
+use gateway_contract::TraceContext;
 use gateway_outside::Client;
 use serde_json::{Value, value::to_raw_value};
 use std::{
@@ -67,6 +68,8 @@ pub struct HandlerTask {
     pub argument: Value,
     /// Where the document is.
     pub document_url: Option<String>,
+    /// Its place in a trace (`traceparent`, `tracestate`).
+    pub trace: Option<TraceContext>,
     client: Client,
     given_up: Arc<AtomicBool>,
 }
@@ -187,6 +190,7 @@ impl DynHandler {
             attempt: job.attempt,
             argument: job.argument.clone(),
             document_url: job.document_url.clone(),
+            trace: job.trace.clone(),
             client: client.clone(),
             given_up: given_up.clone(),
         };

@@ -48,7 +48,8 @@
 //! - Of our environment only what says where and in which language things are (`PATH`, `HOME`, `USER`, `LOGNAME`,
 //!   `SHELL`, `LANG`, `LANGUAGE`, `LC_*`, `TZ`, `LD_LIBRARY_PATH`): the gateway's own environment holds secrets. What
 //!   else a program needs, its [`Program::environment`] or `env NAME=value program …` says. Added: `TMPDIR`,
-//!   `SERVICE_GATEWAY_TASK` (the uuid) and `SERVICE_GATEWAY_RUN` (the run directory, the mark of all its processes).
+//!   `SERVICE_GATEWAY_TASK` (the uuid) and `SERVICE_GATEWAY_RUN` (the run directory, the mark of all its processes), and
+//!   where the task belongs to a trace `TRACEPARENT` and `TRACESTATE` (W3C Trace Context).
 //! - No way to gain privileges (`no_new_privs`), no core dumps, and no more than its [`ProcessLimits`]. When the machine
 //!   has no memory left, the kernel kills it before the worker.
 //!
@@ -105,6 +106,7 @@ mod supervise;
 
 pub use around::{GatewayFiles, KeepFiles};
 pub use gateway_amqp::{Address, Kind, QueueSpec};
+pub use gateway_contract::TraceContext;
 pub use gateway_outside::{Client, Limits, Policy};
 pub use handler::{DynHandler, Failure, Handler, HandlerProgress, HandlerTask};
 pub use health::{Health, Verdict};

@@ -1,6 +1,7 @@
 //! What is run, for what, and what comes of it.
 
 use crate::{ProcessLimits, around, directory::RunDirectory, progress};
+use gateway_contract::TraceContext;
 use regex::Regex;
 use serde_json::{Value, value::RawValue};
 use std::{
@@ -113,13 +114,16 @@ pub struct Job {
     pub document_url: Option<String>,
     /// The version of the service: what its annotations name where they do not say so themselves.
     pub version: String,
+    /// Its place in a trace: what is done for it is told there, and whomever it asks is told of it.
+    pub trace: Option<TraceContext>,
 }
 
 impl Job {
     /// A task with this argument; its document is the argument's `service.document.url`. No version.
     pub fn new(id: Uuid, service: impl Into<String>, attempt: u32, argument: Value) -> Self {
         let document_url = around::text(&argument, "/service/document/url").map(str::to_owned);
-        Self { id, service: service.into(), attempt, argument, document_url, version: String::new() }
+        let (service, version) = (service.into(), String::new());
+        Self { id, service, attempt, argument, document_url, version, trace: None }
     }
 
     /// The same of a service with this version.
@@ -202,6 +206,16 @@ impl Ending {
             Self::Cancelled => "cancelled",
             Self::Aborted => "aborted",
             Self::Lost { .. } => "lost",
+        }
+    }
+
+    /// What went wrong, if something did; for traces.
+    pub fn fault(&self) -> Option<&str> {
+        match self {
+            Self::Success(_) => None,
+            Self::Failure { message, .. } | Self::Unstarted { message } | Self::Lost { message } => Some(message),
+            Self::Cancelled => Some("cancelled"),
+            Self::Aborted => Some("the worker was stopped"),
         }
     }
 

@@ -9,7 +9,8 @@ use crate::{
     recover::clear,
     supervise::{Guarded, Start},
 };
-use gateway_outside::DownloadFault;
+use gateway_contract::{TraceContext, span};
+use gateway_outside::{Client, DownloadFault};
 use serde_json::{Value, value::RawValue};
 use std::{
     ffi::OsString,
@@ -130,10 +131,10 @@ impl Runner {
             }
             ending => ending,
         };
-        tracing::debug!(task = %job.id, service = job.service, attempt = job.attempt, ending = ending.name(), "a run ended");
+        tracing::debug!(uuid = %job.id, service = job.service, attempt = job.attempt, ending = ending.name(), "a run ended");
         // If the runtime ends before, the next start removes it.
         if let Ok(Err(error)) = spawn_blocking(move || directory.remove()).await {
-            tracing::warn!(task = %job.id, %error, "a run directory could not be removed");
+            tracing::warn!(uuid = %job.id, %error, "a run directory could not be removed");
         }
         ending
     }
@@ -173,14 +174,19 @@ impl Runner {
             },
             ending = Box::pin(works) => ending,
         };
-        tracing::debug!(task = %job.id, service = job.service, attempt = job.attempt, ending = ending.name(), "a run ended");
+        tracing::debug!(uuid = %job.id, service = job.service, attempt = job.attempt, ending = ending.name(), "a run ended");
         ending
     }
 
     /// Tells the callback that a task's argument names, if it names one, how the task ended. Takes ten seconds at most;
     /// a failure is only logged.
-    pub async fn call_back(&self, id: Uuid, argument: &Value, status: &str) {
-        around::call_back(&self.settings.client, argument, id, status).await;
+    pub async fn call_back(&self, id: Uuid, trace: Option<TraceContext>, argument: &Value, status: &str) {
+        around::call_back(&self.settings.client, trace.as_ref(), argument, id, status).await;
+    }
+
+    /// The client that tells whomever it asks of this place in a trace.
+    fn client_at(&self, place: Option<&TraceContext>) -> Client {
+        around::client_at(&self.settings.client, place)
     }
 
     async fn hand_in(
@@ -240,7 +246,21 @@ impl Runner {
             return Err(Ending::Failure { class: "MissingParameterError".into(), message: message.to_owned() });
         };
         let to = Path::new(directory.document());
-        match self.settings.client.download(url, to, program.max_document, deadline, |_, _| ()).await {
+        let span = span!(
+            job.trace.as_ref(),
+            "download",
+            "client",
+            otel.name = "GET",
+            http.request.method = "GET",
+            url.full = gateway_outside::redact(url),
+        );
+        let client = self.client_at(span.context());
+        let fetched = client.download(url, to, program.max_document, deadline, |_, _| ()).await;
+        if let Err(fault) = &fetched {
+            span.fail(fault);
+        }
+        drop(span);
+        match fetched {
             Ok(_) => Ok(()),
             Err(DownloadFault::Deadline { .. }) => Err(Ending::timeout(program.timeout)),
             Err(DownloadFault::File(error)) => Err(Ending::io("the document could not be written", &error)),
@@ -261,6 +281,13 @@ impl Runner {
             Ok(command) => command,
             Err(error) => return Ending::io("the working directory is not there", &error),
         };
+        let span = span!(
+            job.trace.as_ref(),
+            "command",
+            "internal",
+            process.executable.name = program.command.first().map(|it| it.rsplit('/').next().unwrap_or(it)),
+            gateway.task = tracing::field::display(job.id),
+        );
         let started = Guarded::start(Start {
             guard: &self.settings.guard,
             directory,
@@ -270,6 +297,7 @@ impl Runner {
             inherited: &self.inherited,
             environment: &program.environment,
             id: job.id,
+            trace: span.context(),
         });
         let (guarded, stdout, stderr) = match started {
             Ok(started) => started,
@@ -307,7 +335,11 @@ impl Runner {
         };
         let (outcome, ()) = join!(work, progress.forward(events, &finished));
         let explanation = log.finish(&progress);
-        judge(outcome, program, collector.finish(), &explanation)
+        let ending = judge(outcome, program, collector.finish(), &explanation);
+        if let Some(why) = ending.fault() {
+            span.fail(&why);
+        }
+        ending
     }
 }
 
@@ -338,7 +370,7 @@ impl<'a> Log<'a> {
 fn log_line(job: &Job, explanation: &mut Explanation, line: &str, progress: &Progress) {
     if !progress.hear_error(line) {
         let line = plain(line);
-        tracing::debug!(task = %job.id, service = job.service, "{line}");
+        tracing::debug!(uuid = %job.id, service = job.service, "{line}");
         explanation.take(&line);
     }
 }

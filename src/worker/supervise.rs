@@ -7,6 +7,7 @@ use crate::{
     limits::ProcessLimits,
     processes::{MARK, kill_marked},
 };
+use gateway_contract::TraceContext;
 use std::{
     ffi::OsString,
     future::Future,
@@ -45,6 +46,7 @@ pub(crate) struct Start<'a> {
     pub(crate) inherited: &'a [(OsString, OsString)],
     pub(crate) environment: &'a [(String, String)],
     pub(crate) id: Uuid,
+    pub(crate) trace: Option<&'a TraceContext>,
 }
 
 /// A guard that runs.
@@ -93,6 +95,9 @@ impl Guarded {
             .env("TMPDIR", start.directory.temporary())
             .envs(start.environment.iter().map(|(name, value)| (name, value)))
             .env("SERVICE_GATEWAY_TASK", start.id.to_string())
+            .envs(
+                start.trace.iter().flat_map(|trace| trace.headers()).map(|(name, value)| (name.to_uppercase(), value)),
+            )
             .env(MARK, &mark)
             .current_dir(&mark)
             .stdin(Stdio::from(OwnedFd::from(theirs)))

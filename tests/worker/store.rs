@@ -14,6 +14,9 @@ use std::{
 pub(crate) struct Seen {
     /// `POST /path`
     pub(crate) line: String,
+    /// All lines before the body, in lower case.
+    #[allow(dead_code)] // shared with other test programs
+    pub(crate) head: String,
     pub(crate) body: String,
 }
 
@@ -68,7 +71,11 @@ fn answer(stream: TcpStream, address: SocketAddr, status: &str, all: &Mutex<Vec<
         }
         false => (status, String::new()),
     };
-    all.lock().unwrap().push(Seen { line, body: String::from_utf8_lossy(&body).into_owned() });
+    all.lock().unwrap().push(Seen {
+        line,
+        head: head.to_lowercase(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+    });
     let mut stream = reader.into_inner();
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}", text.len()).ok()
 }

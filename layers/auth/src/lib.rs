@@ -60,7 +60,7 @@ pub use policy::{Policy, PolicyBuilder, PolicyError, VERBS};
 
 #[cfg(doc)]
 use gateway_contract::{Identity, Target};
-use gateway_contract::{Rejection, Step, target};
+use gateway_contract::{Rejection, Step, span, target, trace_context};
 use http::Request;
 use std::{
     sync::Arc,
@@ -113,7 +113,13 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let Some(target) = target(&request) else { return Step::pass(self.inner.call(request)) };
-        match self.policy.admit(target, request.headers(), request.uri().query()) {
+        let span = span!(trace_context(&request), "auth", "internal");
+        let admitted = self.policy.admit(target, request.headers(), request.uri().query());
+        if let Err(fault) = &admitted {
+            span.fail(fault);
+        }
+        drop(span);
+        match admitted {
             Ok(None) => {}
             Ok(Some(identity)) => {
                 request.extensions_mut().insert(identity);

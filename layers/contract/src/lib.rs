@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | [`Base`] | the server (trusted proxies) | whoever prints a URL |
 //! | [`Target`] | `route` | every layer below it |
+//! | [`TraceContext`] | `trace` | whoever takes its time, and `dispatch` |
 //! | [`Identity`] | `auth` | `dispatch` |
 //! | [`Arguments`] | `arguments`, and `files` for a workflow's form | `document`, `workflow` |
 //! | [`Work`] | `document`, `workflow` | `dispatch` |
@@ -20,6 +21,7 @@ mod step;
 mod submit;
 mod target;
 mod tasks;
+mod trace;
 
 pub use body::{Body, Reply, View, data, plain};
 pub use path::place;
@@ -28,6 +30,10 @@ pub use step::Step;
 pub use submit::{Arguments, Idempotency, Identity, Submission, Upload, Work};
 pub use target::{Base, Page, Place, Service, Target, Verb, target};
 pub use tasks::{Facts, History, Locate, Needs, Part, Readiness, Snapshot, Stats, Tasks};
+pub use trace::{SPANS, Sampler, Span, TraceContext, trace_context};
+
+#[doc(hidden)] // for the macro `span` alone
+pub use tracing;
 
 use std::{future::Future, pin::Pin};
 

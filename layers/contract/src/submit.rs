@@ -1,6 +1,6 @@
 //! A submission, on its way down.
 
-use crate::{Service, Verb};
+use crate::{Service, TraceContext, Verb};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -75,4 +75,6 @@ pub struct Submission {
     pub work: Work,
     /// Once, however often it is asked for.
     pub idempotency: Option<Idempotency>,
+    /// Its place in a trace.
+    pub trace: Option<TraceContext>,
 }

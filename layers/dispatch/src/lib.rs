@@ -51,12 +51,14 @@ mod key;
 
 pub use error::DispatchError;
 
+use gateway_contract::Service as Named;
 use gateway_contract::{
-    Idempotency, Identity, Place, Rejection, Reply, Step, Submission, Target, View, Work, data, target,
+    Idempotency, Identity, Place, Rejection, Reply, Step, Submission, Target, TraceContext, View, Work, data, target,
 };
-use http::Request;
+use http::{HeaderValue, Request};
 use std::{
     future::poll_fn,
+    sync::Arc,
     task::{Context, Poll},
 };
 use tower_layer::Layer;
@@ -119,12 +121,38 @@ where
             Ok(submission) => submission,
             Err(error) => return Step::refuse(error),
         };
+        let told = Told::of(&request, &submission);
         let mut send = self.send.clone();
         Step::errand(async move {
             poll_fn(|cx| send.poll_ready(cx)).await?;
             let uuid = send.call(submission).await?;
+            told.accepted(uuid);
             Ok(data(format!(r#"{{"uuid":"{uuid}"}}"#), View::Submission))
         })
+    }
+}
+
+/// What the log says of a submission once it is accepted: which request it was, for whom, in which trace.
+struct Told {
+    service: Arc<Named>,
+    request_id: Option<HeaderValue>,
+    trace: Option<TraceContext>,
+}
+
+impl Told {
+    fn of<B>(request: &Request<B>, submission: &Submission) -> Self {
+        let request_id = request.headers().get("x-request-id").cloned();
+        Self { service: submission.service.clone(), request_id, trace: submission.trace.clone() }
+    }
+
+    fn accepted(&self, uuid: Uuid) {
+        tracing::info!(
+            %uuid,
+            service = &*self.service.name,
+            request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
+            trace_id = self.trace.as_ref().map(|trace| tracing::field::display(trace.shown())),
+            "accepted"
+        );
     }
 }
 
@@ -137,7 +165,8 @@ fn submission<B>(request: &mut Request<B>) -> Result<Submission, DispatchError> 
     let subject = request.extensions().get::<Identity>().and_then(|identity| identity.subject.clone());
     let idempotency = key::read(request.headers())?
         .map(|key| Idempotency { key, fingerprint: fingerprint::of(&service.name, verb.name(), &work) });
-    Ok(Submission { service, verb, subject, work, idempotency })
+    let trace = request.extensions_mut().remove::<TraceContext>();
+    Ok(Submission { service, verb, subject, work, idempotency, trace })
 }
 
 #[cfg(test)]

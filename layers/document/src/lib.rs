@@ -66,7 +66,7 @@
 
 mod work;
 
-use gateway_contract::{Arguments, Locate, Rejection, Step, Verb, target};
+use gateway_contract::{Arguments, Locate, Rejection, Step, Verb, span, target, trace_context};
 #[cfg(doc)]
 use gateway_contract::{Target, Work};
 use http::Request;
@@ -126,12 +126,17 @@ where
         let Some(arguments) = request.extensions_mut().remove::<Arguments>() else {
             return Step::refuse(Rejection::misplaced("the layer `document` stands below `arguments`"));
         };
+        let span = span!(trace_context(&request), "document", "internal");
         match work::find(&self.locate, &service, document.as_deref(), arguments) {
             Ok(work) => {
+                drop(span);
                 request.extensions_mut().insert(work);
                 Step::pass(self.inner.call(request))
             }
-            Err(rejection) => Step::refuse(rejection),
+            Err(rejection) => {
+                span.fail(&rejection.refusal().detail);
+                Step::refuse(rejection)
+            }
         }
     }
 }

@@ -16,6 +16,8 @@
 //! longer wanted (the client left; the future was dropped). Nothing that a client sent becomes a label. The duration
 //! ends with the head of the answer, not with its body.
 //!
+//! [`Family`] is the same as data, for whoever shows other metrics beside it, or sends them elsewhere.
+//!
 //! Counting takes no lock and allocates nothing: the table of all combinations is made with the [`Recorder`].
 //!
 //! # An example
@@ -47,11 +49,14 @@
 //!
 //! [`Verb::name`]: gateway_contract::Verb::name
 
+mod family;
 mod recorder;
 mod render;
 mod watch;
 
+pub use family::{Distribution, Family, Labels, Points};
 pub use recorder::Recorder;
+pub use render::render;
 pub use watch::Measuring;
 
 use gateway_contract::target;

@@ -1,5 +1,6 @@
 //! The table: one cell for each service, verb and outcome.
 
+use crate::{Distribution, Family, Points};
 use gateway_contract::{Target, Verb};
 use http::StatusCode;
 use std::{
@@ -11,29 +12,29 @@ use std::{
     time::Duration,
 };
 
-/// Upper bounds of the buckets, inclusive, in nanoseconds, and as `le` says them in seconds. From 5 ms on they are
+/// Upper bounds of the buckets, inclusive, in nanoseconds and in seconds. From 5 ms on they are
 /// those that OpenTelemetry advises for `http.server.request.duration`; the finer ones below are for answers that need
 /// neither broker nor store.
-pub(crate) const BOUNDS: [(u64, &str); 19] = [
-    (100_000, "0.0001"),
-    (250_000, "0.00025"),
-    (500_000, "0.0005"),
-    (1_000_000, "0.001"),
-    (2_500_000, "0.0025"),
-    (5_000_000, "0.005"),
-    (10_000_000, "0.01"),
-    (25_000_000, "0.025"),
-    (50_000_000, "0.05"),
-    (75_000_000, "0.075"),
-    (100_000_000, "0.1"),
-    (250_000_000, "0.25"),
-    (500_000_000, "0.5"),
-    (750_000_000, "0.75"),
-    (1_000_000_000, "1"),
-    (2_500_000_000, "2.5"),
-    (5_000_000_000, "5"),
-    (7_500_000_000, "7.5"),
-    (10_000_000_000, "10"),
+pub(crate) const BOUNDS: [(u64, f64); 19] = [
+    (100_000, 0.0001),
+    (250_000, 0.00025),
+    (500_000, 0.0005),
+    (1_000_000, 0.001),
+    (2_500_000, 0.0025),
+    (5_000_000, 0.005),
+    (10_000_000, 0.01),
+    (25_000_000, 0.025),
+    (50_000_000, 0.05),
+    (75_000_000, 0.075),
+    (100_000_000, 0.1),
+    (250_000_000, 0.25),
+    (500_000_000, 0.5),
+    (750_000_000, 0.75),
+    (1_000_000_000, 1.0),
+    (2_500_000_000, 2.5),
+    (5_000_000_000, 5.0),
+    (7_500_000_000, 7.5),
+    (10_000_000_000, 10.0),
 ];
 
 /// How a request ended.
@@ -155,8 +156,28 @@ impl Recorder {
         }
     }
 
+    /// Everything counted so far. Combinations that have not been seen yet are left out.
+    pub fn families(&self) -> Vec<Family> {
+        let seen = self.cells().filter_map(|(service, verb, outcome, cell)| {
+            let labels = vec![("service", service.into()), ("verb", verb.into()), ("status_class", outcome.into())];
+            let counts = cell.buckets.each_ref().map(|bucket| bucket.load(Relaxed));
+            let any = counts.iter().any(|count| *count > 0);
+            let sum = cell.sum.load(Relaxed) as f64 / 1e9;
+            let bounds = BOUNDS.iter().map(|(_, bound)| *bound).collect();
+            any.then(|| (labels, Distribution { bounds, counts: counts.into(), sum }))
+        });
+        let duration = Family {
+            name: "http.server.request.duration",
+            unit: "s",
+            help: "Time from a request's arrival to the head of its answer.",
+            points: Points::Histogram(seen.collect()),
+        };
+        let active = "Requests that are being answered now.";
+        vec![duration, Family::gauge("http.server.active_requests", "{request}", active, self.active() as f64)]
+    }
+
     /// All combinations of labels with their cells: service, verb, outcome.
-    pub(crate) fn cells(&self) -> impl Iterator<Item = (&str, &'static str, &'static str, &Cell)> {
+    fn cells(&self) -> impl Iterator<Item = (&str, &'static str, &'static str, &Cell)> {
         let services = std::iter::once("").chain(self.0.services.iter().map(AsRef::as_ref));
         let labels = services.flat_map(|service| {
             Verb::all()

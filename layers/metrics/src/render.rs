@@ -1,56 +1,83 @@
-//! The table as text: Prometheus' exposition format 0.0.4.
+//! Families as text: Prometheus' exposition format 0.0.4.
 
-use crate::recorder::{BOUNDS, Cell, Recorder};
-use std::{
-    fmt::{self, Write},
-    sync::atomic::Ordering::Relaxed,
-};
+use crate::{Distribution, Family, Points, Recorder};
+use std::fmt::{self, Write};
 
-const DURATION: &str = "http_server_request_duration_seconds";
-const ACTIVE: &str = "http_server_active_requests";
-
-impl Recorder {
-    /// Appends everything counted so far to `out`, as Prometheus' text format 0.0.4. Combinations that have not been
-    /// seen yet are left out.
-    pub fn render(&self, out: &mut String) {
+/// Appends families to `out`, as Prometheus' text format 0.0.4.
+pub fn render(families: &[Family], out: &mut String) {
+    for family in families {
         // Writing to a string never fails.
-        let _ = self.write(out);
-    }
-
-    fn write(&self, out: &mut String) -> fmt::Result {
-        writeln!(out, "# HELP {DURATION} Time from a request's arrival to the head of its answer.")?;
-        writeln!(out, "# TYPE {DURATION} histogram")?;
-        for (service, verb, outcome, cell) in self.cells() {
-            let labels = format_args!(
-                r#"service="{}",verb="{}",status_class="{}""#,
-                Escaped(service),
-                Escaped(verb),
-                Escaped(outcome)
-            );
-            write_cell(out, labels, cell)?;
-        }
-        writeln!(out, "# HELP {ACTIVE} Requests that are being answered now.")?;
-        writeln!(out, "# TYPE {ACTIVE} gauge")?;
-        writeln!(out, "{ACTIVE} {}", self.active())
+        let _ = write_family(out, family);
     }
 }
 
-/// A histogram, unless it is empty. Each bucket is read once and the count is their sum: they always agree.
-fn write_cell(out: &mut String, labels: fmt::Arguments<'_>, cell: &Cell) -> fmt::Result {
-    let counts = cell.buckets.each_ref().map(|bucket| bucket.load(Relaxed));
-    let total: u64 = counts.iter().sum();
-    if total == 0 {
-        return Ok(());
+impl Recorder {
+    /// Appends everything counted so far to `out`: [`render`] of [`Recorder::families`].
+    pub fn render(&self, out: &mut String) {
+        render(&self.families(), out);
     }
-    let mut below = 0;
-    for (count, (_, bound)) in counts.iter().zip(BOUNDS) {
+}
+
+fn write_family(out: &mut String, family: &Family) -> fmt::Result {
+    let name = family.prometheus_name();
+    let kind = match family.points {
+        Points::Counter(_) => "counter",
+        Points::Gauge(_) => "gauge",
+        Points::Histogram(_) => "histogram",
+    };
+    writeln!(out, "# HELP {name} {}", family.help)?;
+    writeln!(out, "# TYPE {name} {kind}")?;
+    match &family.points {
+        Points::Counter(points) | Points::Gauge(points) => {
+            for (labels, value) in points {
+                write_labels(out, &name, labels, None)?;
+                writeln!(out, " {value}")?;
+            }
+        }
+        Points::Histogram(points) => {
+            for (labels, distribution) in points {
+                write_distribution(out, &name, labels, distribution)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_distribution(
+    out: &mut String,
+    name: &str,
+    labels: &[(&str, Box<str>)],
+    distribution: &Distribution,
+) -> fmt::Result {
+    let (bucket, mut below) = (format!("{name}_bucket"), 0);
+    for (count, bound) in distribution.counts.iter().zip(&distribution.bounds) {
         below += count;
-        writeln!(out, r#"{DURATION}_bucket{{{labels},le="{bound}"}} {below}"#)?;
+        write_labels(out, &bucket, labels, Some(&bound.to_string()))?;
+        writeln!(out, " {below}")?;
     }
-    let sum = cell.sum.load(Relaxed);
-    writeln!(out, r#"{DURATION}_bucket{{{labels},le="+Inf"}} {total}"#)?;
-    writeln!(out, "{DURATION}_sum{{{labels}}} {}.{:09}", sum / 1_000_000_000, sum % 1_000_000_000)?;
-    writeln!(out, "{DURATION}_count{{{labels}}} {total}")
+    let total = distribution.count();
+    write_labels(out, &bucket, labels, Some("+Inf"))?;
+    writeln!(out, " {total}")?;
+    write_labels(out, &format!("{name}_sum"), labels, None)?;
+    writeln!(out, " {}", distribution.sum)?;
+    write_labels(out, &format!("{name}_count"), labels, None)?;
+    writeln!(out, " {total}")
+}
+
+/// A name and its labels; dots in theirs become underscores. `le` is a bucket's bound.
+fn write_labels(out: &mut String, name: &str, labels: &[(&str, Box<str>)], le: Option<&str>) -> fmt::Result {
+    out.write_str(name)?;
+    let all = labels.iter().map(|(label, value)| (*label, &**value)).chain(le.map(|le| ("le", le)));
+    let mut separator = '{';
+    for (label, value) in all {
+        out.write_char(separator)?;
+        for character in label.chars() {
+            out.write_char(if character == '.' { '_' } else { character })?;
+        }
+        write!(out, "=\"{}\"", Escaped(value))?;
+        separator = ',';
+    }
+    if separator == ',' { out.write_char('}') } else { Ok(()) }
 }
 
 /// A label's value, escaped as the format asks: backslash, quote and line feed.

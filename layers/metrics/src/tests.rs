@@ -160,7 +160,6 @@ fn the_text_is_a_prometheus_histogram() {
 #[test]
 fn the_bounds_say_in_seconds_what_they_are_in_nanoseconds() {
     for (nanoseconds, seconds) in BOUNDS {
-        let seconds: f64 = seconds.parse().unwrap();
         assert_eq!((seconds * 1e9).round() as u64, nanoseconds);
     }
     assert!(BOUNDS.is_sorted());

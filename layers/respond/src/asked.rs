@@ -1,7 +1,7 @@
 //! What has to be known of a request once it is gone.
 
 use crate::{accept::Accept, format::Formats};
-use gateway_contract::{Base, Place, Service, Verb, target};
+use gateway_contract::{Base, Place, Service, TraceContext, Verb, target, trace_context};
 use http::{HeaderName, HeaderValue, Method, Request};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -19,6 +19,8 @@ pub(crate) struct Asked {
     pub(crate) base: Option<Base>,
     /// `x-request-id`, if it is fit to be told back.
     pub(crate) request_id: Option<HeaderValue>,
+    /// Its trace; for the log.
+    pub(crate) trace: Option<TraceContext>,
     /// In which format each kind of answer is shown.
     pub(crate) formats: Formats,
     /// Was only the head of the answer asked for?
@@ -37,6 +39,7 @@ impl Asked {
             verb: target.map(|target| target.verb),
             place: target.map(|target| target.place.clone()),
             base,
+            trace: trace_context(request).cloned(),
             request_id: request.headers().get(REQUEST_ID).filter(|id| is_fit(id)).cloned(),
             formats,
             head: *request.method() == Method::HEAD,

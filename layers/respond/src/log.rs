@@ -18,6 +18,7 @@ pub(crate) fn tell(refusal: &Refusal, asked: &Asked) {
                 verb = asked.verb.map(|verb| verb.name()),
                 service = asked.service().map(|service| &*service.name),
                 request_id = asked.request_id(),
+                trace_id = asked.trace.as_ref().map(|trace| tracing::field::display(trace.shown())),
                 cause = refusal.cause.as_ref().map(|cause| tracing::field::display(Chain(cause))),
                 "refused: {}",
                 Clean(&refusal.detail),

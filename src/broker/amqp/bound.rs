@@ -66,7 +66,7 @@ impl Bound {
 
     fn order(&self, release: Release) {
         if self.orders.try_send(release).is_err() {
-            tracing::debug!(id = %release.id, "too many bindings at once: this one is undone later");
+            tracing::debug!(uuid = %release.id, "too many bindings at once: this one is undone later");
         }
     }
 
@@ -89,7 +89,7 @@ impl Bound {
 pub(super) async fn bind(client: &Client, id: Uuid) -> Result<(), Fate> {
     client.bind(EXCHANGE, &key(id)).await.map_err(|error| {
         // Not sent either: without the binding its first results would be lost.
-        tracing::debug!(%id, %error, "a task's results are not bound; it is tried again");
+        tracing::debug!(uuid = %id, %error, "a task's results are not bound; it is tried again");
         Fate::NotSent
     })
 }
@@ -174,7 +174,7 @@ pub(super) async fn releases(shared: Arc<Shared>, mut orders: mpsc::Receiver<Rel
                         waiting.put(Release { id, at });
                         sleep(AGAIN).await;
                     }
-                    Err(error) => tracing::debug!(%id, %error, "the worker's queue of a task was not deleted"),
+                    Err(error) => tracing::debug!(uuid = %id, %error, "the worker's queue of a task was not deleted"),
                 }
             }
         }

@@ -34,7 +34,7 @@ pub(super) async fn deliveries(shared: Arc<Shared>, mut deliveries: mpsc::Receiv
             // Whoever cancelled it: the worker has said its last.
             bound.release(id);
         }
-        let receipt = Receipt::delivery(delivery.receipt, id, &fact, &shared.mailbox);
+        let receipt = Receipt::delivery(delivery.receipt, id, &fact, &shared.mailbox, &shared.meters);
         if shared.mailbox.heard(id, fact, Some(receipt)).await.is_err() {
             return;
         }
@@ -46,7 +46,7 @@ pub(super) fn fact(read: Result<gateway_celery::Report, Garbled>, redelivered: b
     match read {
         Ok(told) => Some((told.id, Fact::Heard(life_report(&told, redelivered)))),
         Err(garbled) => {
-            tracing::warn!(id = ?garbled.id, reason = garbled.reason, "a result cannot be read");
+            tracing::warn!(uuid = ?garbled.id, reason = garbled.reason, "a result cannot be read");
             garbled.id.map(|id| (id, Fact::Garbled(garbled.to_string().into())))
         }
     }

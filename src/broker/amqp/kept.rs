@@ -176,7 +176,7 @@ impl Reader {
         // It was written down before it was sent: a task that the store does not know is never ours.
         let stranger = matches!(self.shared.store.load(id).await, Ok(None));
         if stranger {
-            tracing::debug!(%id, "a result of somebody else's task");
+            tracing::debug!(uuid = %id, "a result of somebody else's task");
             self.strangers.insert(id, ());
         }
         !stranger

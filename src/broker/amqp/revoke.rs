@@ -70,7 +70,7 @@ pub(super) fn revoker() -> (Revoker, Orders) {
 impl Revoker {
     pub(super) fn revoke(&self, id: Uuid, service: &Arc<str>) {
         if self.orders.try_send(Order::Revoke(id, service.clone())).is_err() {
-            tracing::warn!(%id, "too many cancels at once: the workers are told of this one when it reports");
+            tracing::warn!(uuid = %id, "too many cancels at once: the workers are told of this one when it reports");
         }
     }
 

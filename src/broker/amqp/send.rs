@@ -27,17 +27,18 @@ pub(super) async fn publications(shared: Arc<Shared>, mut publications: mpsc::Re
             Ok(publication) => publish(&shared.client, publication).await,
             Err(fate) => Err(fate),
         };
-        if let Err(fate) = sent
-            && shared.mailbox.landed(id, fate).await.is_err()
-        {
-            return;
+        if let Err(fate) = sent {
+            shared.flights.land(id, &fate);
+            if shared.mailbox.landed(id, fate).await.is_err() {
+                return;
+            }
         }
     }
 }
 
 /// Makes a message ready to be published, or says what became of it at once.
 async fn make(shared: &Shared, Publish { message, attempt, .. }: Publish) -> Result<Publication, Fate> {
-    let Waiting { id, service, run_limit, body, .. } = message;
+    let Waiting { id, service, run_limit, trace, body, .. } = message;
     let body = match body {
         Some(body) => body,
         None => stored_body(shared, id).await?,
@@ -50,7 +51,11 @@ async fn make(shared: &Shared, Publish { message, attempt, .. }: Publish) -> Res
     if shared.bound.is_some() {
         bound::bind(&shared.client, id).await?;
     }
-    let message = plan.call(service, id, run_limit).message(plan.protocol, body);
+    let mut call = plan.call(service, id, run_limit);
+    let place = shared.flights.leave(id, &service.config.queue, attempt, body.len(), trace.as_deref());
+    // As opentelemetry-instrumentation-celery reads it. The place is this attempt's own; the trace is its task's.
+    call.trace = place.iter().flat_map(|place| place.headers()).map(|(name, value)| (name.to_owned(), value)).collect();
+    let message = call.message(plan.protocol, body);
     Ok(Publication { id, attempt, message })
 }
 
@@ -60,7 +65,7 @@ async fn stored_body(shared: &Shared, id: uuid::Uuid) -> Result<Bytes, Fate> {
         // It left the outbox meanwhile: nobody waits for this fate.
         Ok(None) => Err(Fate::NotSent),
         Err(error) => {
-            tracing::warn!(%id, %error, "a message could not be read from the store; it is tried again");
+            tracing::warn!(uuid = %id, %error, "a message could not be read from the store; it is tried again");
             Err(Fate::NotSent)
         }
     }
@@ -77,18 +82,19 @@ pub(super) async fn outcomes(shared: Arc<Shared>, mut outcomes: Outcomes) {
             Told::Sent => Fate::Sent,
             Told::Unsent(_) => Fate::NotSent,
             Told::Unroutable(why) => {
-                tracing::warn!(id = %outcome.id, why, "no queue takes this task; it is sent when there is one");
+                tracing::warn!(uuid = %outcome.id, why, "no queue takes this task; it is sent when there is one");
                 Fate::Unroutable(why.into())
             }
             Told::Refused(why) => {
-                tracing::warn!(id = %outcome.id, why, "the broker refuses this task");
+                tracing::warn!(uuid = %outcome.id, why, "the broker refuses this task");
                 Fate::Refused(why.into())
             }
             Told::Unknown(why) => {
-                tracing::info!(id = %outcome.id, attempt = outcome.attempt, why, "not confirmed; it is sent again");
+                tracing::info!(uuid = %outcome.id, attempt = outcome.attempt, why, "not confirmed; it is sent again");
                 Fate::Unknown(why.into())
             }
         };
+        shared.flights.land(outcome.id, &fate);
         if shared.mailbox.landed(outcome.id, fate).await.is_err() {
             return;
         }

@@ -19,7 +19,8 @@ table! {
         pub log: String = "info".to_owned(),
         /// How it is logged. Default: text.
         pub log_format: LogFormat = LogFormat::Text,
-        /// Where traces and metrics are sent (OTLP); `None` = what OTEL_EXPORTER_OTLP_ENDPOINT says.
+        /// Where traces and metrics are sent (OTLP); `None` = what OTEL_EXPORTER_OTLP_ENDPOINT says, and nothing is sent
+        /// where that is not set either.
         pub otlp_endpoint: Option<HttpUrl> = None,
         /// Is `GET /metrics` answered? Default: yes.
         pub metrics: bool = true,

@@ -5,12 +5,7 @@ mod numbers;
 mod outside;
 mod services;
 
-use crate::{
-    Config,
-    fault::Fault,
-    reader::origin_of,
-    supported::{Answer, NOT_YET},
-};
+use crate::{Config, fault::Fault, reader::origin_of};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What validation found.
@@ -47,13 +42,6 @@ pub(crate) fn judge(
     auth::check(&config.auth, &config.server, &mut check);
     outside::check(config, &mut check);
     services::check(config, &mut check);
-    for missing in NOT_YET {
-        for key in (missing.asked)(config) {
-            match missing.answer {
-                Answer::Refused => check.fault(&key, missing.what),
-            }
-        }
-    }
     check.verdict
 }
 

@@ -39,7 +39,8 @@ statements! {
             FROM (SELECT id, untried FROM service_gateway.outbox WHERE owner IS NULL OR owner = ANY($2) \
                 ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED) found \
             WHERE o.id = found.id RETURNING o.id, o.service, found.untried) \
-            SELECT taken.id, taken.service, CASE WHEN taken.untried THEN t.attempts ELSE greatest(t.attempts, 1) END, t.run_limit \
+            SELECT taken.id, taken.service, CASE WHEN taken.untried THEN t.attempts ELSE greatest(t.attempts, 1) END, \
+                t.run_limit, t.trace \
             FROM taken JOIN service_gateway.task t ON t.id = taken.id ORDER BY taken.id",
         release: "WITH released AS (UPDATE service_gateway.outbox SET owner = NULL, untried = id = ANY($2) \
             WHERE owner = $1) DELETE FROM service_gateway.gateway WHERE id = $1",

@@ -29,7 +29,7 @@ statements! {
     Reads {
         tasks: concat!("SELECT ", columns!(), " FROM service_gateway.task WHERE id = ANY($1)"),
         body: "SELECT body FROM service_gateway.outbox WHERE id = $1",
-        outbox: "SELECT o.id, o.service, t.attempts, t.run_limit FROM service_gateway.outbox o \
+        outbox: "SELECT o.id, o.service, t.attempts, t.run_limit, t.trace FROM service_gateway.outbox o \
             JOIN service_gateway.task t ON t.id = o.id WHERE o.owner = $1 ORDER BY o.id",
         orphans: "SELECT o.id, o.service, t.losses FROM service_gateway.outbox o \
             JOIN service_gateway.task t ON t.id = o.id WHERE o.due IS NULL ORDER BY o.id",
@@ -146,11 +146,12 @@ pub(super) async fn outbox(session: &Session<Reads>, owner: Uuid) -> Result<Vec<
     rows.iter().map(waiting).collect()
 }
 
-/// A message from the columns id, service, attempts and run_limit.
+/// A message from the columns id, service, attempts, run_limit and trace.
 pub(super) fn waiting(row: &Row) -> Result<Waiting, Error> {
     let (id, service) = named(row)?;
     let attempts = u32::try_from(row.try_get::<_, i64>(2)?).unwrap_or_default();
-    Ok(Waiting { id, service, attempts, run_limit: row.try_get(3)?, body: None })
+    let trace = row.try_get::<_, Option<String>>(4)?.map(String::into_boxed_str);
+    Ok(Waiting { id, service, attempts, run_limit: row.try_get(3)?, trace, body: None })
 }
 
 fn named(row: &Row) -> Result<(Uuid, Arc<str>), Error> {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 macro_rules! columns {
     () => {
         "id, service, subject, state, result, settled, attempts, presumed, note, run_host, run_start, current, runs, \
-         seq, submitted, sent, started, running, wait_limit, run_limit, heard, ended, retries, losses"
+         seq, submitted, sent, started, running, wait_limit, run_limit, heard, ended, retries, losses, trace"
     };
 }
 
@@ -21,9 +21,9 @@ macro_rules! unnest {
         "unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::boolean[], $7::bigint[], \
          $8::boolean[], $9::text[], $10::text[], $11::text[], $12::double precision[], $13::bigint[], $14::bigint[], \
          $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], \
-         $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[]) AS u (id, service, subject, state, result, settled, attempts, presumed, note, \
+         $22::bigint[], $23::bigint[], $24::bigint[], $25::text[], $26::bigint[]) AS u (id, service, subject, state, result, settled, attempts, presumed, note, \
          run_host, run_start, current, runs, seq, submitted, sent, started, running, wait_limit, run_limit, heard, \
-         ended, retries, losses, deadline)"
+         ended, retries, losses, trace, deadline)"
     };
 }
 pub(super) use {columns, unnest};
@@ -59,6 +59,7 @@ pub(super) fn from_row(row: &Row) -> Result<Task, Error> {
         ended: row.try_get(21)?,
         retries: count(22)?,
         losses: count(23)?,
+        trace: text(24)?.map(String::into_boxed_str),
     })
 }
 
@@ -92,6 +93,7 @@ pub(super) struct Columns<'a> {
     ended: Vec<Option<i64>>,
     retries: Vec<i64>,
     losses: Vec<i64>,
+    trace: Vec<Option<&'a str>>,
     deadline: Vec<Option<i64>>,
 }
 
@@ -122,10 +124,12 @@ impl<'a> Columns<'a> {
         self.ended.push(task.ended);
         self.retries.push(task.retries.into());
         self.losses.push(task.losses.into());
+        // Printable ASCII: there is nothing to escape.
+        self.trace.push(task.trace.as_deref());
         self.deadline.push(task.deadline());
     }
 
-    pub(super) fn params(&self) -> [Param<'_>; 25] {
+    pub(super) fn params(&self) -> [Param<'_>; 26] {
         [
             &self.id,
             &self.service,
@@ -151,6 +155,7 @@ impl<'a> Columns<'a> {
             &self.ended,
             &self.retries,
             &self.losses,
+            &self.trace,
             &self.deadline,
         ]
     }

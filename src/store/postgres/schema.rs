@@ -56,6 +56,10 @@ const MIGRATIONS: &[&str] = &[
     -- What runs were repeated for, counted apart.
     ALTER TABLE service_gateway.task ADD COLUMN retries bigint NOT NULL DEFAULT 0,
         ADD COLUMN losses bigint NOT NULL DEFAULT 0;
+    ",
+    "
+    -- A task's place in a trace, as its message tells the worker (W3C Trace Context).
+    ALTER TABLE service_gateway.task ADD COLUMN trace text;
 ",
 ];
 

@@ -39,7 +39,8 @@ statements! {
             note = u.note, run_host = u.run_host, run_start = u.run_start, current = u.current, runs = u.runs, \
             seq = u.seq, submitted = u.submitted, sent = u.sent, started = u.started, running = u.running, \
             wait_limit = u.wait_limit, run_limit = u.run_limit, heard = u.heard, ended = u.ended, \
-            retries = u.retries, losses = u.losses, deadline = u.deadline FROM ", unnest!(), " WHERE t.id = u.id"),
+            retries = u.retries, losses = u.losses, trace = u.trace, deadline = u.deadline FROM ", unnest!(),
+            " WHERE t.id = u.id"),
         insert_messages: "INSERT INTO service_gateway.outbox (id, service, due, body, owner) \
             SELECT u.*, $5 FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bytea[]) u",
         delete_messages: "DELETE FROM service_gateway.outbox WHERE id = ANY($1)",

@@ -16,7 +16,7 @@ pub(super) fn body(connection: &Connection, id: Uuid) -> rusqlite::Result<Option
 
 pub(super) fn outbox(connection: &Connection) -> rusqlite::Result<Vec<Waiting>> {
     let mut statement = connection.prepare(
-        "SELECT o.id, o.service, t.attempts, t.run_limit FROM outbox o JOIN task t ON t.id = o.id ORDER BY o.id",
+        "SELECT o.id, o.service, t.attempts, t.run_limit, t.trace FROM outbox o JOIN task t ON t.id = o.id ORDER BY o.id",
     )?;
     let rows = statement.query_map([], |row| {
         Ok(Waiting {
@@ -24,6 +24,7 @@ pub(super) fn outbox(connection: &Connection) -> rusqlite::Result<Vec<Waiting>> 
             service: Arc::from(row.get::<_, String>(1)?),
             attempts: row.get(2)?,
             run_limit: row.get(3)?,
+            trace: row.get::<_, Option<String>>(4)?.map(String::into_boxed_str),
             body: None,
         })
     })?;

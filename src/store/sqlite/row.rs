@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 pub(super) const COLUMNS: &str = "id, service, subject, state, result, settled, attempts, presumed, note, run_host, \
      run_start, current, runs, seq, submitted, sent, started, running, wait_limit, run_limit, heard, ended, \
-     retries, losses";
+     retries, losses, trace";
 
 pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Task> {
     let text = |index| row.get::<_, Option<String>>(index).map(|text| text.map(String::into_boxed_str));
@@ -40,6 +40,7 @@ pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Task> {
         ended: row.get(21)?,
         retries: row.get(22)?,
         losses: row.get(23)?,
+        trace: text(24)?,
     })
 }
 
@@ -53,12 +54,12 @@ pub(super) fn save(connection: &Connection, task: &Task, new: bool) -> rusqlite:
     let mut statement = connection.prepare_cached(if new {
         "INSERT INTO task (id, service, subject, state, result, settled, attempts, presumed, note, run_host, run_start, \
          current, runs, seq, submitted, sent, started, running, wait_limit, run_limit, heard, ended, retries, losses, \
-         deadline) \
-         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25)"
+         deadline, trace) \
+         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26)"
     } else {
         "UPDATE task SET service=?2, subject=?3, state=?4, result=?5, settled=?6, attempts=?7, presumed=?8, note=?9, \
          run_host=?10, run_start=?11, current=?12, runs=?13, seq=?14, submitted=?15, sent=?16, started=?17, running=?18, \
-         wait_limit=?19, run_limit=?20, heard=?21, ended=?22, retries=?23, losses=?24, deadline=?25 \
+         wait_limit=?19, run_limit=?20, heard=?21, ended=?22, retries=?23, losses=?24, deadline=?25, trace=?26 \
          WHERE id=?1"
     })?;
     let run = task.run.as_ref();
@@ -88,6 +89,7 @@ pub(super) fn save(connection: &Connection, task: &Task, new: bool) -> rusqlite:
         task.retries,
         task.losses,
         task.deadline(),
+        task.trace.as_deref(),
     ])?;
     Ok(())
 }

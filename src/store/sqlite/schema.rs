@@ -41,6 +41,10 @@ const MIGRATIONS: &[&str] = &[
     -- What runs were repeated for, counted apart.
     ALTER TABLE task ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE task ADD COLUMN losses INTEGER NOT NULL DEFAULT 0;
+    ",
+    "
+    -- A task's place in a trace, as its message tells the worker (W3C Trace Context).
+    ALTER TABLE task ADD COLUMN trace TEXT;
 ",
 ];
 

@@ -45,6 +45,11 @@ impl Annotations {
         Ok(Self { url: url.to_owned(), body: format!(r#"{{"common": {{}}, "data": {list}}}"#) })
     }
 
+    /// Where they go.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Posts them.
     ///
     /// # Errors

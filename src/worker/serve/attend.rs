@@ -12,9 +12,10 @@ use gateway_celery::{
     Field, Message,
     serve::{Request, again, iso, raised},
 };
+use gateway_contract::{Span, TraceContext, span};
 use serde_json::{Value, json, value::RawValue};
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{select, sync::mpsc, time::Instant};
@@ -51,11 +52,11 @@ pub(crate) async fn attend(desk: Arc<Desk>, incoming: IncomingTask) {
     let held = match desk.table.enter(&request, &message.routing_key, redelivered, receipt) {
         Entered::New(held) => held,
         Entered::Known => {
-            tracing::info!(task = request.id, redelivered, "delivered once more while it is here: it goes on");
+            tracing::info!(uuid = request.id, redelivered, "delivered once more while it is here: it goes on");
             return;
         }
         Entered::DealtWith(receipt) => {
-            tracing::info!(task = request.id, "delivered again, and dealt with already");
+            tracing::info!(uuid = request.id, "delivered again, and dealt with already");
             receipt.ack().await;
             return;
         }
@@ -63,7 +64,15 @@ pub(crate) async fn attend(desk: Arc<Desk>, incoming: IncomingTask) {
     let Some(service) = desk.service(&request.task).cloned() else {
         return unknown(&desk, &request, &held, queue).await;
     };
-    let task = Attended { desk: &desk, queue, message: &message, request: &request, service: &service, held: &held };
+    let task = Attended {
+        desk: &desk,
+        queue,
+        message: &message,
+        request: &request,
+        service: &service,
+        held: &held,
+        trace: OnceLock::new(),
+    };
     match task.attend(redelivered).await {
         Next::Ended => desk.settle(&held).await,
         Next::Round => drop(desk.acknowledge(&held).await),
@@ -81,7 +90,7 @@ pub(crate) async fn attend(desk: Arc<Desk>, incoming: IncomingTask) {
 
 /// A task that nobody here knows.
 async fn unknown(desk: &Desk, request: &Request, held: &Held, queue: usize) {
-    tracing::error!(task = request.id, name = request.task, known = ?desk.tasks(), "a task is not one of ours: it fails");
+    tracing::error!(uuid = request.id, name = request.task, known = ?desk.tasks(), "a task is not one of ours: it fails");
     let result = raised("NotRegistered", &request.task);
     let exception = format!("NotRegistered({:?})", request.task);
     desk.events.task("task-failed", &request.id, json!({ "exception": exception, "traceback": null }));
@@ -110,6 +119,8 @@ struct Attended<'a> {
     request: &'a Request,
     service: &'a Arc<Served>,
     held: &'a Held,
+    /// The context of its run, once there is one.
+    trace: OnceLock<TraceContext>,
 }
 
 impl Attended<'_> {
@@ -151,8 +162,15 @@ impl Attended<'_> {
             return Next::Back;
         }
         let service = &self.service.service;
+        let trace = trace(self.message);
+        let span = self.processing(trace.as_ref());
         let job = Job::new(id, &*service.name, request.retries.saturating_add(1), argument);
-        self.run(job.versioned(&*service.version)).await
+        let mut job = job.versioned(&*service.version);
+        job.trace = span.context().cloned();
+        if let Some(trace) = &job.trace {
+            self.trace.get_or_init(|| trace.clone());
+        }
+        self.run(job, span).await
     }
 
     /// A task that was revoked, or is too late, is not begun.
@@ -214,11 +232,31 @@ impl Attended<'_> {
         }
     }
 
-    async fn run(&self, job: Job) -> Next {
+    /// The span of a run: below the sender's, as its message says.
+    fn processing(&self, trace: Option<&TraceContext>) -> Span {
+        let queue = self.message.routing_key.as_str();
+        span!(
+            trace,
+            "process",
+            "consumer",
+            otel.name = format!("process {queue}"),
+            messaging.system = "rabbitmq",
+            messaging.operation.name = "process",
+            messaging.operation.type = "process",
+            messaging.destination.name = queue,
+            messaging.message.id = self.request.id.as_str(),
+            messaging.message.body.size = self.message.body.len(),
+            gateway.service = self.service.service.name.as_str(),
+            gateway.attempt = self.request.retries.saturating_add(1),
+        )
+    }
+
+    async fn run(&self, job: Job, span: Span) -> Next {
         let (desk, request, service) = (self.desk, self.request, &self.service.service);
+        let trace_id = job.trace.as_ref().map(|trace| tracing::field::display(trace.shown().to_string()));
         desk.table.begin(self.held, seconds());
         self.tell("task-started", json!({}));
-        tracing::info!(task = request.id, service = service.name, retries = request.retries, "begun");
+        tracing::info!(uuid = request.id, service = service.name, trace_id, retries = request.retries, "begun");
         let began = Instant::now();
         let limit = request.time_limit.and_then(|limit| Duration::try_from_secs_f64(limit).ok());
         let limit = limit.map_or(service.work.timeout(), |limit| limit.min(service.work.timeout()));
@@ -226,19 +264,27 @@ impl Attended<'_> {
         let run = service.work.run(&desk.runner, job, limit, events, self.held.cancel.clone());
         let (ending, ()) = tokio::join!(Box::pin(run), self.tell_progress(heard));
         let runtime = began.elapsed();
-        tracing::info!(task = request.id, service = service.name, ending = ending.name(), ?runtime, "ended");
+        let ended = ending.name();
+        tracing::info!(uuid = request.id, service = service.name, trace_id, ending = ended, ?runtime, "ended");
+        if let Some(why) = ending.fault() {
+            span.fail(&why);
+        }
         if ending.starts() == Some(true) {
             desk.started(self.queue);
         }
-        self.conclude(ending, runtime).await
+        // The span holds the report of the end, too.
+        let next = self.conclude(ending, runtime).await;
+        drop(span);
+        next
     }
 
-    /// Somebody may want to know that the task has ended.
+    /// Somebody may want to know that the task has ended: a part of the run's trace, or of the sender's if it never ran.
     fn call_back(&self, status: &'static str) {
         let (Ok(id), Ok(argument)) = (Uuid::try_parse(&self.request.id), self.request.argument()) else { return };
         let (desk, argument) = (self.desk.clone(), argument.clone());
+        let trace = self.trace.get().cloned().or_else(|| trace(self.message));
         let tracker = desk.tracker.clone();
-        tracker.spawn(async move { desk.runner.call_back(id, &argument, status).await });
+        tracker.spawn(async move { desk.runner.call_back(id, trace, &argument, status).await });
     }
 
     /// Reports what a run tells, in order: each report is confirmed before the next is sent, since they may take
@@ -343,7 +389,7 @@ impl Attended<'_> {
     }
 
     async fn revoke(&self, reason: &str, terminated: bool, expired: bool) -> Next {
-        tracing::info!(task = self.request.id, reason, "revoked");
+        tracing::info!(uuid = self.request.id, reason, "revoked");
         let reported = self.desk.report_end(self.request, "REVOKED", &raised("TaskRevokedError", reason)).await;
         let signum = terminated.then_some(15);
         self.tell("task-revoked", json!({ "terminated": terminated, "signum": signum, "expired": expired }));
@@ -363,6 +409,15 @@ fn counted(mut message: Message, losses: u32) -> Message {
         message.headers.push((LOSSES.to_owned(), Field::Int(count)));
     }
     message
+}
+
+/// What the sender wrote into the headers, as opentelemetry-instrumentation-celery does.
+fn trace(message: &Message) -> Option<TraceContext> {
+    let text = |name: &str| match message.header(name) {
+        Some(Field::Text(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    TraceContext::read(text("traceparent")?, text("tracestate"))
 }
 
 fn raw(value: &Value) -> Box<RawValue> {

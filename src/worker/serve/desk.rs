@@ -215,7 +215,7 @@ impl Desk {
         if let Some(message) = reply(request, state, result, None) {
             match self.client.publish(message).await {
                 Fate::Sent => {}
-                fate => tracing::debug!(task = request.id, state, ?fate, "a state was not reported"),
+                fate => tracing::debug!(uuid = request.id, state, ?fate, "a state was not reported"),
             }
         }
     }
@@ -229,7 +229,7 @@ impl Desk {
             Handed::Not => return false,
             Handed::Refused(why) => format!("the result cannot be sent: {why}"),
         };
-        tracing::warn!(task = request.id, why);
+        tracing::warn!(uuid = request.id, why);
         let failure = reply(request, "FAILURE", &raised("ValueError", &why), Some(&date_done));
         let Some(failure) = failure else { return true };
         matches!(self.hand_over(failure).await, Handed::Over | Handed::Refused(_))

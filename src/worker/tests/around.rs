@@ -232,14 +232,14 @@ async fn a_store_that_does_not_answer_holds_a_task_no_longer_than_its_limit() {
 async fn callbacks_are_told_the_end_and_harm_nothing() {
     let (bench, store) = (Bench::new(), Store::start("200 OK").await);
     let job = asks(None, json!({"callback_url": store.url("/called")}));
-    bench.runner.call_back(job.id, &job.argument, "SUCCESS").await;
+    bench.runner.call_back(job.id, None, &job.argument, "SUCCESS").await;
     let seen = store.seen();
     assert_eq!(seen[0].line, "post /called");
     let expected = json!({"uuid": job.id, "status": "SUCCESS"});
     assert_eq!(serde_json::from_str::<Value>(&seen[0].body).unwrap(), expected);
-    bench.runner.call_back(job.id, &json!({}), "SUCCESS").await;
+    bench.runner.call_back(job.id, None, &json!({}), "SUCCESS").await;
     let nobody = json!({"service": {"misc": {"callback_url": "http://127.0.0.1:1/x"}}});
-    bench.runner.call_back(job.id, &nobody, "FAILURE").await;
+    bench.runner.call_back(job.id, None, &nobody, "FAILURE").await;
     assert_eq!(store.lines().len(), 1);
 }
 

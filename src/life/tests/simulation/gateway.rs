@@ -368,7 +368,8 @@ impl World {
             Some(Plant::AnswerFirst) => self.answer(*asker, Answer::Accepted(task.id)),
             Some(Plant::PublishFirst) if !self.scenario.embedded => {
                 let (id, service, run_limit) = (task.id, task.service.clone(), task.run_limit);
-                let message = Waiting { id, service, attempts: 0, run_limit, body: Some(body.clone()) };
+                let trace = task.trace.clone();
+                let message = Waiting { id, service, attempts: 0, run_limit, trace, body: Some(body.clone()) };
                 let life = self.life;
                 if let Some(gateway) = &mut self.gateway {
                     gateway.publications.push_back(Publish { message, attempt: 1, term: 0 });

@@ -157,7 +157,8 @@ impl Store {
         let waiting = |(id, row): (&Uuid, &Row)| {
             let task = self.tasks.get(id)?;
             let (attempts, run_limit) = (task.attempts, task.run_limit);
-            Some(Waiting { id: *id, service: row.service.clone(), attempts, run_limit, body: None })
+            let trace = task.trace.clone();
+            Some(Waiting { id: *id, service: row.service.clone(), attempts, run_limit, trace, body: None })
         };
         self.outbox.iter().filter_map(waiting).collect()
     }
