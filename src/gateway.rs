@@ -229,7 +229,7 @@ impl Gateway {
     }
 
     /// Everything that is counted, as `/metrics` shows it.
-    pub fn metrics(&self) -> Vec<gateway_metrics::Family> {
+    pub fn families(&self) -> Vec<gateway_metrics::Family> {
         self.core.installation.families()
     }
 

@@ -43,7 +43,7 @@ impl Export {
     pub(super) fn watch(&self, gateway: &Gateway) {
         if let Some(exporter) = &self.exporter {
             let gateway = gateway.clone();
-            exporter.watch(move || gateway.metrics());
+            exporter.watch(move || gateway.families());
         }
     }
 
