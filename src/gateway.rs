@@ -230,7 +230,7 @@ impl Gateway {
 
     /// Everything that is counted, as `/metrics` shows it.
     pub fn families(&self) -> Vec<gateway_metrics::Family> {
-        self.core.installation.families()
+        Installation(self.core.desk.clone()).families()
     }
 
     /// Resolves, with the reason, once the store has failed: nothing more can be accepted by this process, and our
