@@ -2,20 +2,28 @@
 
 use crate::support::{Answer, NOBODY, ask, ask_with_token, builder, gateway, read, token};
 use bytes::Bytes;
+use gateway_contract::SPANS;
 use http::{Request, header};
 use http_body::Frame;
 use http_body_util::Full;
 use service_gateway::Gateway;
 use std::{
     convert::Infallible,
+    fmt::Debug,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Poll},
 };
 use tower::ServiceExt;
+use tracing::{
+    Subscriber,
+    field::{Field, Visit},
+    span::{Attributes, Id, Record},
+};
+use tracing_subscriber::layer::{self, SubscriberExt};
 
 /// A body that counts how often somebody reads it.
 #[derive(Default)]
@@ -160,5 +168,79 @@ async fn refusals_are_measured_and_what_is_not_ours_is_not() {
         .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
         .sum();
     assert_eq!(total, 3, "the path that nobody knows is not counted, nor is this question itself yet");
+    gateway.stop().await;
+}
+
+/// What the spans of traces say, in the order in which they say it: `begins=NAME`, then `field=value`.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Visit for Told {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.lock().unwrap().push(format!("{field}={value:?}"));
+    }
+}
+
+impl<S: Subscriber> layer::Layer<S> for Told {
+    fn on_new_span(&self, attributes: &Attributes<'_>, _: &Id, _: layer::Context<'_, S>) {
+        if attributes.metadata().target() == SPANS {
+            self.0.lock().unwrap().push(format!("begins={}", attributes.metadata().name()));
+            attributes.record(&mut self.clone());
+        }
+    }
+
+    fn on_record(&self, _: &Id, values: &Record<'_>, _: layer::Context<'_, S>) {
+        values.record(&mut self.clone());
+    }
+}
+
+impl Told {
+    /// All values of a field.
+    fn all(&self, field: &str) -> Vec<String> {
+        let told = self.0.lock().unwrap();
+        told.iter().filter_map(|it| it.strip_prefix(field)?.strip_prefix('=').map(str::to_owned)).collect()
+    }
+}
+
+#[tokio::test]
+async fn the_trace_is_above_all_that_refuses_and_below_the_name() {
+    let gateway = gateway().await;
+    let token = token();
+    let caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for (method, path, token, status, spans) in [
+        ("GET", "/echo/annotate", None, 405, &["request"][..]),
+        ("POST", "/echo/annotate", None, 401, &["request", "auth"]),
+        ("POST", "/nope/annotate", Some(&token), 400, &["request", "auth"]),
+        ("POST", "/quiet/annotate", Some(&token), 400, &["request", "auth", "document"]),
+        ("POST", "/echo/annotate", Some(&token), 200, &["request", "auth", "store"]),
+        // Nobody's, and a probe.
+        ("GET", "/nobody", None, 404, &[]),
+        ("GET", "/livez", None, 200, &[]),
+    ] {
+        let told = Told::default();
+        let mut request = builder(method, path).header("traceparent", caller);
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, token);
+        }
+        let subscriber = tracing::subscriber::set_default(tracing_subscriber::registry().with(told.clone()));
+        let answered = answer(&gateway, request.body(Full::default()).unwrap()).await;
+        drop(subscriber);
+        assert_eq!(answered.status.as_u16(), status, "{method} {path}: {answered:?}");
+        // What becomes of the task afterwards is another's to tell.
+        let mut begun = told.all("begins");
+        begun.retain(|name| ["request", "auth", "document", "store"].contains(&name.as_str()));
+        assert_eq!(begun, spans, "{method} {path}: {:?}", told.0);
+        if spans.is_empty() {
+            continue;
+        }
+        assert_eq!(
+            told.all("http.response.status_code"),
+            [status.to_string()],
+            "{method} {path}: refusals have a status"
+        );
+        let (own, above) = (&told.all("span.id")[0], told.all("parent.id"));
+        assert_eq!(above[0], 0xb7ad_6b71_6920_3331_u64.to_string());
+        assert!(above[1..].iter().all(|parent| parent == own), "{method} {path}: {:?}", told.0);
+    }
     gateway.stop().await;
 }

@@ -25,7 +25,7 @@ fn ask(gateway: &Gateway) -> String {
         .token(&token)
         .header("traceparent", &traceparent(TRACE))
         .header("x-request-id", "request-1")
-        .header("user-agent", "evil\u{1b}[31m agent")
+        .header("user-agent", "evil\u{85}\u{2028} agent")
         .form(&[("password", SECRET), ("callback_url", &format!("http://u:{SECRET}@192.0.2.1/back"))]);
     let answer = submission.send();
     assert_eq!(answer.status, 200, "{}", answer.text());

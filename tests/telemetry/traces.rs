@@ -4,7 +4,7 @@ use crate::{
     collector::{Collector, Told, hex, one, parents},
     place::shell,
     store::Store,
-    support::{Gateway, end, get, request, wait_for},
+    support::{AUTH, Gateway, end, get, request, wait_for},
 };
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use std::fs;
@@ -23,7 +23,7 @@ const SCRIPT: &str = r#"cat "$2" > /dev/null; echo "$TRACEPARENT $TRACESTATE" > 
 fn gateway(collector: &Collector, store: &Store, variables: &[(&str, &str)]) -> Gateway {
     let command = shell(SCRIPT).replace("\"{uuid}\", \"{output}\"", "\"@DIR@\", \"{output}\", \"{document}\"");
     let configuration = format!(
-        "[auth]\nmode = \"none\"\n[store]\nurl = \"sqlite:gateway.db\"\n[documents]\nallow_hosts = [\"127.0.0.1\"]\n\
+        "{AUTH}[store]\nurl = \"sqlite:gateway.db\"\n[documents]\nallow_hosts = [\"127.0.0.1\"]\n\
          [annotations]\npost_url = \"{}\"\n[telemetry]\notlp_endpoint = \"{}\"\n\
          [services.stub]\n[services.stub.worker]\ncommand = {command}\n",
         store.url("/notes/{ann_doc_id}"),
@@ -47,6 +47,7 @@ fn traced(gateway: &Gateway, collector: &Collector, store: &Store, trace: &str) 
     let submission = request("POST", &format!("{}/stub/annotate", gateway.url()))
         .header("traceparent", &traceparent(trace))
         .header("tracestate", "vendor=x")
+        .token(&gateway.token(&[]))
         .form(&form);
     let answer = submission.send();
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -71,10 +72,18 @@ fn one_trace_from_the_request_to_the_callback() {
     for child in ["auth", "document", "store", "process stub", "settle stub"] {
         assert_eq!(of[child], "POST /stub/annotate", "{child}");
     }
-    for child in ["command", "GET", "POST"] {
+    for child in ["command", "GET"] {
         assert_eq!(of[child], "process stub", "{child}");
     }
     let request = one(&spans, "POST /stub/annotate");
+    // The annotations belong to the run; the callback comes after it.
+    let run = one(&spans, "process stub");
+    let mut above: Vec<_> =
+        spans.iter().filter(|told| told.span.name == "POST").map(|told| hex(&told.span.parent_span_id)).collect();
+    let mut expected = [run.id(), request.id()];
+    above.sort();
+    expected.sort();
+    assert_eq!(above, expected);
     assert_eq!((request.kind(), request.attribute("http.response.status_code")), (SpanKind::Server, "200".to_owned()));
     assert_eq!(request.attribute("http.route"), "/stub/annotate");
     assert_eq!(request.span.trace_state, "vendor=x");

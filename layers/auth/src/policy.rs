@@ -89,6 +89,11 @@ impl Policy {
         }
     }
 
+    /// Is a request of this verb asked for anything?
+    pub(crate) fn verifies(&self, verb: Verb) -> bool {
+        self.verifier.is_some() && !self.public[verb.index()]
+    }
+
     /// Who asks; `None` where no token is looked at.
     pub(crate) fn admit(
         &self,

@@ -253,7 +253,7 @@ impl Attended<'_> {
 
     async fn run(&self, job: Job, span: Span) -> Next {
         let (desk, request, service) = (self.desk, self.request, &self.service.service);
-        let trace_id = job.trace.as_ref().map(|trace| tracing::field::display(trace.shown().to_string()));
+        let trace_id = job.trace.as_ref().map(|trace| tracing::field::display(trace.shown()));
         desk.table.begin(self.held, seconds());
         self.tell("task-started", json!({}));
         tracing::info!(uuid = request.id, service = service.name, trace_id, retries = request.retries, "begun");
