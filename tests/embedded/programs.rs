@@ -78,8 +78,9 @@ fn files_that_nobody_else_takes_become_temporary_files() {
     let names: Vec<_> = files.iter().map(|file| file["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["a.txt", "sub/b.wav"]);
     let content = |file: &Value| {
-        let path = file["url"].as_str().unwrap();
-        get(&format!("{}{path}", gateway.url())).text()
+        let url = file["url"].as_str().unwrap();
+        assert!(url.starts_with(&gateway.url()), "{url}: the gateway knows where it listens");
+        get(url).text()
     };
     assert_eq!((content(&files[0]), content(&files[1])), ("first".into(), "second".into()));
     assert!(files[1]["url"].as_str().unwrap().ends_with(".wav"));
