@@ -13,10 +13,8 @@
 //!
 //! # The chain
 //!
-//! ```json
-//! {"services": [{"service_name": "transcoder", "url": "file1", "target": "s__audio.wav__e"},
-//!               {"service_name": "diarisation", "url": "s__audio.wav__e", "speakers": 2}]}
-//! ```
+//! The form's field `json` holds an object with a list `services`, one table a step, in order: its `service_name`, and
+//! whatever that service takes: `{"service_name": "transcoder", "url": "file1", "target": "s__audio.wav__e"}`.
 //!
 //! A string anywhere in it that is the name of an uploaded file's field becomes that file's URL. Place-holders stay: who
 //! runs the chain gives each its URL. The worker's `misc` is the object, and
