@@ -15,8 +15,11 @@ use tower::{Layer, ServiceExt, service_fn};
 /// The largest file, and what the form may hold beside its files.
 const LIMITS: (u64, u64) = (1000, 200);
 
+/// A name and what was kept under it.
+type Kept = (String, Vec<u8>);
+
 #[derive(Clone, Default)]
-struct Memory(Arc<Mutex<Vec<(String, Vec<u8>)>>>);
+struct Memory(Arc<Mutex<Vec<Kept>>>);
 
 impl Shelf for Memory {
     fn put(&self, name: Name, mut content: Content) -> BoxFuture<Result<(), Rejection>> {
