@@ -160,7 +160,7 @@ mod tests {
         let start = Instant::now();
         let hours = |n: u64| start + Duration::from_secs(n * 3600);
         let mut clock = Clock::new(0, start);
-        let times = |keep: Keep| [keep.results, keep.records, keep.silence].map(|time| time / HOUR);
+        let times = |keep: Keep| [keep.results, keep.records, keep.silence].map(|time| (time + HOUR / 2) / HOUR);
         assert_eq!(times(clock.mend(keep, HOUR + 5_000, hours(1))), [2, 720, 24], "it is never quite exact");
         // A day forward, within an hour.
         assert_eq!(times(clock.mend(keep, 26 * HOUR, hours(2))), [26, 744, 48]);

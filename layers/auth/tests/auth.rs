@@ -265,7 +265,7 @@ async fn public_verbs_and_requests_of_the_application_need_no_token() {
     let layer = layer(builder().public(["status", "pages", "needs"]));
     for verb in Verb::all() {
         let always = matches!(verb, Verb::Bare | Verb::Livez | Verb::Readyz | Verb::Metrics | Verb::ErrorPage(_));
-        let public = always || matches!(verb, Verb::Status | Verb::Page(_));
+        let public = always || matches!(verb, Verb::Status | Verb::Needs | Verb::Page(_));
         assert_eq!(ask(&layer, Some(target(verb)), &[]).await.is_ok(), public, "{verb:?}");
         if public {
             let stamped = ask(&layer, Some(target(verb)), &["not even a token"]).await.expect("not looked at");

@@ -290,7 +290,7 @@ fn services() {
         ("services.a.pages.home = \"text,99\"", "services.a.pages.home: \"text,99\": expected"),
         ("services.a.scaling.worker_slots = 0", "services.a.scaling.worker_slots: 0: expected"),
         (
-            "services.a.scaling.spawn = [\"x\"]",
+            "services.a.scaling.spawn = [\"x\"]\nservices.a.scaling.list = [\"x\"]",
             "services.a.scaling.stop: not set: spawn, stop and list belong together",
         ),
         ("services.a.scaling.spawn_ratio = 0", "services.a.scaling.spawn_ratio: 0: expected"),
