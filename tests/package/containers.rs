@@ -139,7 +139,9 @@ fn what_the_containers_are_given_names_only_containers() {
     let (directory, folder) = folder();
     let all = understood(&folder);
     let name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-    for file in ["nginx.conf", "prometheus.yml", "otel-collector.yaml", "grafana-datasources.yaml"] {
+    for file in
+        ["nginx.conf", "prometheus.yml", "otel-collector.yaml", "grafana-datasources.yaml", "grafana-dashboards.yaml"]
+    {
         let text = fs::read_to_string(folder.join(file)).unwrap();
         let text: Vec<_> = text.lines().map(|line| line.split('#').next().unwrap()).collect();
         let text = text.join("\n");
