@@ -1,7 +1,7 @@
 //! How much of everything a load takes, on paper, with the arithmetic shown.
 //!
 //! Every number has its ceiling: what one of a part can take, from what was measured (README, "How fast it is", and the
-//! figures in [`Costs`]). A part is planned to be busy for [`BUSY`] of that. The part with the lowest ceiling that cannot
+//! figures in [`Costs`]). A part is planned to be busy for `BUSY` of that. The part with the lowest ceiling that cannot
 //! simply be doubled is the first bottleneck.
 
 use crate::erlang::Work;

@@ -3,7 +3,7 @@
 //! Beside `arguments` it is the one layer that reads a request's body, and reads it for uploads and for the multipart
 //! forms of workflows only. Where files lie it does not know: that is the [`Shelf`]'s.
 //!
-//! - **Needs** a [`Target`](gateway_contract::Target) with [`Verb::UploadPath`], [`Verb::Upload`] or [`Verb::Download`]
+//! - **Needs** a [`Target`] with [`Verb::UploadPath`], [`Verb::Upload`] or [`Verb::Download`]
 //!   (`route`), or with [`Verb::Workflow`] and a body that `arguments` has left unread; everything else passes with its
 //!   body unread. Reads [`Base`] where it prints a URL; without one (mounted
 //!   in a host that stamps none) the URL begins with `http://` and the `Host` of the request.
