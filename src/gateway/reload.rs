@@ -45,8 +45,12 @@ impl Gateway {
         self.core.desk.refused.store(refused, Relaxed);
     }
 
-    async fn exchange(&self, wanted: Config) -> Result<Reloaded, StartError> {
+    async fn exchange(&self, mut wanted: Config) -> Result<Reloaded, StartError> {
         let core = &self.core;
+        // "Any port" is the one that the system has chosen at the start: nothing else is asked for.
+        if let (0, Some(listening)) = (wanted.server.listen.port(), core.listening) {
+            wanted.server.listen.set_port(listening.port());
+        }
         let mut current = core.config.lock().await;
         let restart = waiting(&current, &wanted);
         let config = kept(&current, wanted);

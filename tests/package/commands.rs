@@ -70,7 +70,10 @@ fn every_command_has_its_manual_page() {
     assert!(whole.contains(".TH service-gateway 1"), "{whole}");
     let commands = commands(directory.path());
     for name in &commands {
-        assert!(whole.contains(&format!("service\\-gateway\\-{name}(1)")), "{name} is not in the first page");
+        assert!(
+            whole.contains(&format!("service\\-gateway\\-{}(1)", name.replace('-', "\\-"))),
+            "{name} is not in the first page"
+        );
         assert!(page(&format!("service-gateway-{name}.1")).contains(".SH SYNOPSIS"), "{name}");
     }
     assert_eq!(fs::read_dir(directory.path().join("made/man1")).unwrap().count(), commands.len() + 1);
