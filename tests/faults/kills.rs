@@ -24,6 +24,8 @@ use std::{
 /// Arrivals a second.
 const RATE: u32 = 12;
 
+/// A store is never away for so many times half a minute.
+const TRIES: u32 = 5;
 /// How long a worker may take to be ready.
 const STARTS: Duration = Duration::from_secs(20);
 
@@ -142,8 +144,10 @@ fn kill_gateways(killing: &Killing, gateway: &mut Gateway, address: &Mutex<Strin
         killing.gateway.fetch_add(1, SeqCst);
         gateway.forget_log();
         // It waits for its store for half a minute, and leaves the rest to whoever starts it again.
+        let mut tries = 0;
         while let Err(why) = gateway.try_restart() {
-            assert!(why.contains("PostgreSQL cannot be reached"), "{why}");
+            tries += 1;
+            assert!(tries < TRIES && why.contains("PostgreSQL cannot be reached"), "try {tries}: {why}");
         }
         *address.lock().unwrap() = gateway.url();
     }
