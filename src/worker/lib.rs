@@ -1,8 +1,8 @@
 //! The other end: does tasks.
 //!
-//! - [`Runner`] runs one program, or one [`Handler`] in Rust, for one task, and turns what it says into [`Event`]s and
-//!   one [`Ending`]. Whoever receives the tasks - the embedded broker, or [`work`] - says what becomes of an ending:
-//!   answer, retry, requeue.
+//! - [`Runner`] runs one program, or one [`Handler`] in Rust (a function, or by [`TowerHandler`] any `tower::Service`), for
+//!   one task, and turns what it says into [`Event`]s and one [`Ending`]. Whoever receives the tasks - the embedded broker,
+//!   or [`work`] - says what becomes of an ending: answer, retry, requeue.
 //! - [`work`] is a whole worker on RabbitMQ, and to Celery's clients and tools one of theirs: give it services, each with
 //!   a [`Program`] or a handler.
 //!
@@ -103,6 +103,7 @@ mod serve;
 mod settings;
 mod standalone;
 mod supervise;
+mod tower_handler;
 
 pub use around::{GatewayFiles, KeepFiles};
 pub use gateway_amqp::{Address, Kind, QueueSpec};
@@ -118,3 +119,4 @@ pub use serde_json::{Value, json};
 pub use serve::{OnLost, Service, Stop, Work, WorkerFault, WorkerOptions, work};
 pub use settings::{GuardCommand, RunnerFault, RunnerSettings};
 pub use standalone::run_worker;
+pub use tower_handler::TowerHandler;

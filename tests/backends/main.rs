@@ -28,6 +28,9 @@ mod proxy;
 mod rabbit;
 #[path = "../support/redis.rs"]
 mod redis;
+#[path = "../support/flower.rs"]
+#[allow(dead_code)] // shared with other test programs
+mod shown;
 #[path = "../support/mod.rs"]
 mod support;
 

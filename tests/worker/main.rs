@@ -10,6 +10,7 @@
 //! | `stops.rs` | SIGTERM, once and twice; wrong usage |
 //! | `around.rs` | annotations, files, callbacks: with our worker and with the embedded broker |
 //! | `celery.rs` | real Celery clients: tasks of both protocols, inspect and control |
+//! | `flower.rs` | Flower: the worker, its tasks, and a task stopped from its page |
 //! | `handler.rs` | a handler in Rust instead of a program |
 //! | `health.rs` | a command that is not there |
 //! | `workflow.rs` | chains, by a worker of ours |
@@ -22,6 +23,8 @@
 #[path = "../support/rabbit.rs"]
 #[allow(dead_code)] // shared with other test programs
 mod rabbit;
+#[path = "../support/flower.rs"]
+mod shown;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/celery.rs"]
@@ -31,6 +34,7 @@ mod workers;
 mod around;
 mod cancels;
 mod celery;
+mod flower;
 mod handler;
 mod health;
 mod losses;

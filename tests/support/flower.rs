@@ -1,0 +1,76 @@
+//! Flower (a web page for Celery's workers) as a process.
+
+use crate::{
+    rabbit::{Rabbit, rig},
+    support::{PATIENCE, request, until},
+};
+use serde_json::Value;
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+/// Dropped, it is killed.
+pub(crate) struct Flower {
+    child: Child,
+    url: String,
+}
+
+impl Flower {
+    /// Starts Flower at this broker and waits until it answers. Its log is in `directory`.
+    pub(crate) fn start(broker: &Rabbit, directory: &Path) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let log = std::fs::File::create(directory.join("flower.log")).unwrap();
+        let child = Command::new(rig("SG_TEST_CELERY"))
+            .args(["--broker", broker.url(), "flower", "--address=127.0.0.1", &format!("--port={port}")])
+            .env("FLOWER_UNAUTHENTICATED_API", "true")
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let url = format!("http://127.0.0.1:{port}");
+        let flower = Self { child, url };
+        until(PATIENCE, "Flower answers", || (flower.ask("/api/tasks").is_some()).then_some(()));
+        flower
+    }
+
+    /// What it answers, if it is a success.
+    pub(crate) fn ask(&self, path: &str) -> Option<Value> {
+        self.send("GET", path)
+    }
+
+    /// The same, as a POST.
+    pub(crate) fn tell(&self, path: &str) -> Option<Value> {
+        self.send("POST", path)
+    }
+
+    fn send(&self, method: &str, path: &str) -> Option<Value> {
+        let answer = request(method, &format!("{}{path}", self.url)).try_send().ok()?;
+        (answer.status == 200).then(|| answer.json())
+    }
+
+    /// What it tells of a worker whose name holds this, once it knows it.
+    pub(crate) fn worker(&self, name: &str) -> Value {
+        until(PATIENCE, &format!("Flower sees the worker {name}"), || {
+            let workers = self.ask("/api/workers?refresh=true")?;
+            workers.as_object()?.iter().find(|(known, _)| known.contains(name)).map(|(_, worker)| worker.clone())
+        })
+    }
+
+    /// What it tells of a task, once it tells `state`.
+    pub(crate) fn task(&self, uuid: &str, state: &str) -> Value {
+        until(PATIENCE, &format!("Flower shows {uuid} as {state}"), || {
+            self.ask(&format!("/api/task/info/{uuid}")).filter(|task| task["state"] == state)
+        })
+    }
+}
+
+impl Drop for Flower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
