@@ -39,6 +39,8 @@ use tower_layer::Layer;
 
 /// How long a start waits for the issuer's public keys.
 const FIRST_KEYS: Duration = Duration::from_secs(2);
+/// How long it waits for the broker.
+const FIRST_CONTACT: Duration = Duration::from_secs(3);
 
 /// What a host may choose beside the configuration.
 #[derive(Debug, Clone)]
@@ -187,6 +189,8 @@ impl Gateway {
             _stop_when_dropped: shutdown.clone().drop_guard(),
             shutdown,
         };
+        // So that what needs the broker is not refused at first; one that is away is no reason not to start.
+        let _ = tokio::time::timeout(FIRST_CONTACT, core.broker.tried()).await;
         if let Some(keys) = keys {
             let tended = core.tend(keys.clone());
             // So that the first token does not come too early; a server that is away is no reason not to start.

@@ -20,7 +20,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use bound::Bound;
 use flights::Flights;
-use gateway_amqp::{Address, Client, ControlError, Inbox, Kind, QueueSpec, QueueState, Settings};
+use gateway_amqp::{Address, Client, ControlError, Inbox, Kind, Link, QueueSpec, QueueState, Settings, State};
 use gateway_celery::Field;
 use gateway_config::{Argument, Config, QueueType, ResultBackend, Service};
 use gateway_contract::{BoxFuture, Part};
@@ -265,6 +265,17 @@ impl Broker for Amqp {
     fn prepare(&self, reload: Reload) -> Result<BoxFuture<()>, StartError> {
         let queues: Vec<_> = reload.config.services.values().map(queue).collect();
         Ok(Box::pin(reload::declare(self.shared.clone(), queues)))
+    }
+
+    fn tried(&self) -> BoxFuture<()> {
+        let mut state = self.shared.client.state();
+        let tried = |state: &State| {
+            [&state.publish, &state.consume, &state.control].iter().all(|link| **link != Link::Down(None))
+        };
+        Box::pin(async move {
+            // A client that has ended is not waited for.
+            let _ = state.wait_for(tried).await;
+        })
     }
 
     fn parts(&self) -> Vec<Part> {

@@ -57,6 +57,10 @@ pub trait Broker: Send + Sync + 'static {
     /// Makes ready for another configuration whose plan is in use by the time the future is awaited: queues are declared,
     /// slots started, before it resolves if that is possible. Must be called, and awaited, where a tokio runtime is.
     fn prepare(&self, reload: Reload) -> Result<BoxFuture<()>, StartError>;
+    /// Resolves when it was reached, or the first try has failed.
+    fn tried(&self) -> BoxFuture<()> {
+        Box::pin(std::future::ready(()))
+    }
     /// What works and what does not.
     fn parts(&self) -> Vec<Part>;
     /// Stops taking and running tasks; what runs is handed back to the store.
