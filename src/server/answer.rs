@@ -1,6 +1,8 @@
 //! The answer to one request: the stack's if it comes in time.
 
-use crate::{access::Line, body::Outbound, count::Ticket, front::Hub, refusal::Refusal, request_id::X_REQUEST_ID};
+use crate::{
+    access::Line, body::Outbound, count::Ticket, front::Hub, pace::Pace, refusal::Refusal, request_id::X_REQUEST_ID,
+};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use pin_project_lite::pin_project;
 use std::{
@@ -55,7 +57,7 @@ pin_project! {
     #[project = StepProj]
     enum Step<F> {
         Refuse { refusal: Refusal },
-        Ask { #[pin] future: F, #[pin] timer: Sleep },
+        Ask { #[pin] future: F, #[pin] timer: Sleep, pace: Option<Arc<Pace>> },
     }
 }
 
@@ -65,9 +67,9 @@ impl<F> Answering<F> {
         Self { step: Step::Refuse { refusal }, open: Some(open) }
     }
 
-    /// The stack's, until `deadline`.
-    pub(crate) fn ask(future: F, deadline: Instant, open: Open) -> Self {
-        Self { step: Step::Ask { future, timer: sleep_until(deadline) }, open: Some(open) }
+    /// The stack's, until `deadline`; later, if a large body still came then.
+    pub(crate) fn ask(future: F, deadline: Instant, pace: Option<Arc<Pace>>, open: Open) -> Self {
+        Self { step: Step::Ask { future, timer: sleep_until(deadline), pace }, open: Some(open) }
     }
 }
 
@@ -82,17 +84,15 @@ where
         let refusal = match me.step.project() {
             StepProj::Refuse { refusal } => *refusal,
             // The stack first: a body that is late tells it so at the same instant, and its own answer says more.
-            StepProj::Ask { future, timer } => match future.poll(cx) {
+            StepProj::Ask { future, timer, pace } => match future.poll(cx) {
                 Poll::Ready(Ok(mut response)) => {
                     let mut open = me.open.take().expect("a future is not polled after it is ready");
                     let status = response.status();
                     open.finish(status, response.headers_mut());
                     return Poll::Ready(Ok(response.map(|body| Outbound::stack(body, open.ticket))));
                 }
-                Poll::Pending => match timer.poll(cx) {
-                    Poll::Ready(()) => Refusal::SLOW,
-                    Poll::Pending => return Poll::Pending,
-                },
+                Poll::Pending if poll_late(timer, pace.as_deref(), cx).is_ready() => Refusal::SLOW,
+                Poll::Pending => return Poll::Pending,
             },
         };
         let open = me.open.take().expect("a future is not polled after it is ready");
@@ -101,4 +101,16 @@ where
         }
         Poll::Ready(Ok(open.refuse(refusal)))
     }
+}
+
+/// Ready once the answer is late.
+fn poll_late(mut timer: Pin<&mut Sleep>, pace: Option<&Pace>, cx: &mut Context<'_>) -> Poll<()> {
+    while timer.as_mut().poll(cx).is_ready() {
+        match pace.map(Pace::answer_due) {
+            // Moved on since the timer was set.
+            Some(due) if due > Instant::now() => timer.as_mut().reset(due),
+            _ => return Poll::Ready(()),
+        }
+    }
+    Poll::Pending
 }

@@ -1,6 +1,6 @@
 //! The bodies that go through: a request's under its limits, an answer's with its ticket.
 
-use crate::count::Ticket;
+use crate::{count::Ticket, pace::Pace};
 use bytes::Bytes;
 use gateway_contract::{Rejection, Side, code};
 use http::StatusCode;
@@ -10,11 +10,13 @@ use pin_project_lite::pin_project;
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A request's body as the stack gets it: hyper's, with at most `max_body` bytes, none later than `request_timeout`.
+/// A request's body as the stack gets it: hyper's, with at most `max_body` bytes, none later than `request_timeout`; a
+/// large one may take longer while its bytes flow ([`pace`](crate::pace)).
 ///
 /// Its error is a [`Rejection`], so that the layer that reads it hands it on as it is: 413 (code 208) for too many
 /// bytes, 408 (code 100) for too slow ones, 400 (code 100) for a body that broke off.
@@ -23,22 +25,38 @@ pub struct Inbound {
     max: u64,
     read: u64,
     deadline: Instant,
+    pace: Option<Arc<Pace>>,
     /// Made when the body is first waited for: most are there already.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Inbound {
-    pub(crate) fn new(incoming: Incoming, max: u64, deadline: Instant) -> Self {
-        Self { incoming, max, read: 0, deadline, timer: None }
+    pub(crate) fn new(incoming: Incoming, max: u64, deadline: Instant, pace: Option<Arc<Pace>>) -> Self {
+        Self { incoming, max, read: 0, deadline, pace, timer: None }
     }
 
     fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Rejection> {
         self.read += frame.data_ref().map_or(0, |data| data.len() as u64);
         if self.read <= self.max {
+            self.pace.iter().for_each(|pace| pace.moved());
             return Ok(frame);
         }
         let detail = format!("the body is larger than {} bytes, the most that this server takes", self.max);
         Err(Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, code::TOO_LARGE, Side::Client, detail))
+    }
+
+    /// Ready once nothing has come in time.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.deadline;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        while timer.as_mut().poll(cx).is_ready() {
+            match self.pace.as_ref().map(|pace| pace.due(self.read)) {
+                // Moved on since the timer was set.
+                Some(due) if due > Instant::now() => timer.as_mut().reset(due),
+                _ => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
     }
 }
 
@@ -55,14 +73,10 @@ impl Body for Inbound {
                 Poll::Ready(Some(Err(broken.with_cause(error))))
             }
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => {
-                let deadline = me.deadline;
-                let timer = me.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-                timer.as_mut().poll(cx).map(|()| {
-                    let detail = "the body of the request did not arrive in time";
-                    Some(Err(Rejection::new(StatusCode::REQUEST_TIMEOUT, code::NONE, Side::Client, detail)))
-                })
-            }
+            Poll::Pending => me.poll_late(cx).map(|()| {
+                let detail = "the body of the request did not arrive in time";
+                Some(Err(Rejection::new(StatusCode::REQUEST_TIMEOUT, code::NONE, Side::Client, detail)))
+            }),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::{
     count::{Counters, Tally, Ticket},
     current::{Current, Held},
     origin::{ClientAddr, Origins, Rules},
+    pace::Pace,
     pulse::Pulse,
     refusal::Refusal,
     request_id::{self, Ids, X_REQUEST_ID},
@@ -151,8 +152,10 @@ where
             return Answering::refuse(Refusal::BUSY, open);
         }
         let deadline = start + self.hub.request_timeout;
-        let request = request.map(|incoming| Inbound::new(incoming, self.hub.max_body, deadline));
-        Answering::ask(own.held.stack.call(request), deadline, open)
+        let size = request.body().size_hint();
+        let pace = Pace::of(size.lower(), size.exact().is_some(), start, self.hub.request_timeout);
+        let request = request.map(|incoming| Inbound::new(incoming, self.hub.max_body, deadline, pace.clone()));
+        Answering::ask(own.held.stack.call(request), deadline, pace, open)
     }
 }
 

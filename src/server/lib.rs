@@ -66,6 +66,7 @@ mod current;
 mod front;
 mod host;
 mod origin;
+mod pace;
 mod proxy;
 mod pulse;
 mod refusal;
@@ -137,7 +138,8 @@ impl Server {
     pub fn bind(settings: Settings) -> io::Result<Self> {
         let listener = listen(settings.listen)?;
         let local = listener.local_addr()?;
-        let rules = Rules::new(&settings, local).map_err(|fault| io::Error::new(io::ErrorKind::InvalidInput, fault))?;
+        let rules = Rules::new(&settings, local)
+            .map_err(|fault| io::Error::new(io::ErrorKind::InvalidInput, format!("public_url: {fault}")))?;
         let counters = Arc::new(Counters::new(settings.thread_count()));
         let hub = Arc::new(Hub::new(&settings, rules, counters));
         Ok(Self { listener, local, settings, hub })

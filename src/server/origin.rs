@@ -36,8 +36,10 @@ impl Rules {
     }
 }
 
-fn public(url: &str) -> Result<Base, &'static str> {
-    let fault = "public_url is scheme://host[:port][/prefix], its scheme http or https";
+/// The base that a `public_url` tells.
+pub(crate) fn public(url: &str) -> Result<Base, &'static str> {
+    let fault =
+        "expected http or https://host[:port][/prefix]: a host in ASCII (xn--… for other letters), no % in the prefix";
     let (scheme, rest) = url.split_once("://").ok_or(fault)?;
     let scheme = host::scheme(scheme).ok_or(fault)?;
     let (host, prefix) = rest.split_at(rest.find('/').unwrap_or(rest.len()));

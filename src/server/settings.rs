@@ -21,7 +21,8 @@ pub struct Settings {
     /// Default 10 s.
     pub header_timeout: Duration,
     /// How long a request may take, from its head to the head of its answer. A client that has not sent its body by
-    /// then gets 408, everybody else 503. Also how long a client may refuse to take any byte of an answer. Default 30 s.
+    /// then gets 408, everybody else 503. A body of more than 64 KiB, or of unknown length, may take longer while it comes
+    /// at 16 KiB/s on the whole and without such a pause; its answer has that time from the last byte. Also how long a client may refuse to take any byte of an answer. Default 30 s.
     pub request_timeout: Duration,
     /// How long connections are still taken after the shutdown began. Default 0.
     pub drain_delay: Duration,
@@ -55,6 +56,14 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Can a server be made of them, as far as they say themselves?
+    ///
+    /// # Errors
+    /// What would be right for `public_url`.
+    pub fn check(&self) -> Result<(), &'static str> {
+        self.public_url.as_deref().map_or(Ok(()), |url| crate::origin::public(url).map(drop))
+    }
+
     /// How many connections are kept.
     pub(crate) fn max_connections(&self) -> usize {
         self.max_concurrency.saturating_mul(4).max(256)

@@ -54,6 +54,23 @@ async fn a_slow_body_is_408() {
 }
 
 #[tokio::test]
+async fn a_large_body_may_take_its_time_while_it_flows() {
+    let server = serve(Settings { request_timeout: SHORT, max_body: 1 << 20, ..settings() });
+    let mut client = server.connect().await;
+    client.send("POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n").await;
+    let part = "x".repeat(20_000);
+    for _ in 0..10 {
+        client.send(&part).await;
+        tokio::time::sleep(SHORT / 4).await;
+    }
+    assert_eq!(client.answer().await.status, 200);
+    // And a pause is a pause.
+    client.send("POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n").await;
+    client.send(&part).await;
+    assert_eq!(client.answer().await.status, 408);
+}
+
+#[tokio::test]
 async fn a_slow_answer_is_503() {
     let server = serve(Settings { request_timeout: SHORT, ..settings() });
     let answer = server.ask("GET /never HTTP/1.1\r\nHost: a\r\n\r\n").await;
