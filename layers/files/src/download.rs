@@ -5,7 +5,7 @@ use crate::{
     range::{self, Asked},
 };
 use bytes::Bytes;
-use gateway_contract::{Body, BoxError, Reply};
+use gateway_contract::{Body, BoxError, Rejection, Reply, Side, code};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -26,10 +26,19 @@ struct Validators {
 }
 
 /// The answer to a question for a file that is there.
-pub(crate) fn answer<R>(name: &Name, found: Found, method: &Method, headers: &HeaderMap) -> Reply<R> {
+pub(crate) fn answer<R>(
+    name: &Name,
+    found: Found,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Reply<R>, Rejection> {
     let since = found.modified.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().min(LAST));
     let validators =
         Validators { etag: format!("\"{}\"", found.tag), modified: UNIX_EPOCH + Duration::from_secs(since) };
+    if !validators.are_wanted_by(headers) {
+        let detail = "the file is another than the one that was asked for (If-Match, If-Unmodified-Since)";
+        return Err(Rejection::new(StatusCode::PRECONDITION_FAILED, code::NONE, Side::Client, detail));
+    }
     let length = found.length;
     let mut reply = if validators.are_known_to(headers) {
         of_status(StatusCode::NOT_MODIFIED)
@@ -46,7 +55,7 @@ pub(crate) fn answer<R>(name: &Name, found: Found, method: &Method, headers: &He
             Asked::Beyond => {
                 let mut reply = of_status(StatusCode::RANGE_NOT_SATISFIABLE);
                 put(&mut reply, header::CONTENT_RANGE, &format!("bytes */{length}"));
-                return reply;
+                return Ok(reply);
             }
         }
     };
@@ -56,7 +65,7 @@ pub(crate) fn answer<R>(name: &Name, found: Found, method: &Method, headers: &He
     if reply.status() != StatusCode::NOT_MODIFIED {
         describe(&mut reply, name);
     }
-    reply
+    Ok(reply)
 }
 
 /// What it is, and that a browser may not make more of it.
@@ -72,6 +81,17 @@ fn describe<R>(reply: &mut Reply<R>, name: &Name) {
 }
 
 impl Validators {
+    /// Is it what the client will have at all? (RFC 9110, 13.1.1 and 13.1.4: tags are compared strongly, and only without
+    /// one the time counts.)
+    fn are_wanted_by(&self, headers: &HeaderMap) -> bool {
+        let mut tags = headers.get_all(header::IF_MATCH).iter().peekable();
+        if tags.peek().is_some() {
+            let same = |list: &str| list.split(',').map(str::trim).any(|tag| tag == "*" || tag == self.etag);
+            return tags.filter_map(|list| list.to_str().ok()).any(same);
+        }
+        time(headers, header::IF_UNMODIFIED_SINCE).is_none_or(|since| self.modified <= since)
+    }
+
     /// Does the client have this very file? (RFC 9110, 13.2.2: the tag counts, and only without one the time.)
     fn are_known_to(&self, headers: &HeaderMap) -> bool {
         let mut tags = headers.get_all(header::IF_NONE_MATCH).iter().peekable();

@@ -188,7 +188,8 @@ impl<S, F: Shelf> Files<S, F> {
     {
         let place = place(&request);
         let (mut head, body) = request.into_parts();
-        let form = match form(self.limit, &head.headers, body) {
+        // Of any length: each file and the fields have their limits, and the shelf has room for so many files.
+        let form = match body.ok_or(Fault::NoFile).and_then(|body| Form::new(&head.headers, body, self.limit)) {
             Ok(form) => form,
             Err(fault) => return Step::refuse(fault),
         };
@@ -230,7 +231,7 @@ impl<S, F: Shelf> Files<S, F> {
         let (head, _) = request.into_parts();
         Step::errand(async move {
             let found = shelf.get(name.clone()).await?.ok_or_else(Rejection::not_found)?;
-            Ok(download::answer(&name, found, &head.method, &head.headers))
+            download::answer(&name, found, &head.method, &head.headers)
         })
     }
 }

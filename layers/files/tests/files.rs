@@ -130,10 +130,14 @@ async fn get(memory: &Memory, name: &str, headers: &[(&str, &str)]) -> Reply<App
 }
 
 async fn get_by(memory: &Memory, method: Method, name: &str, headers: &[(&str, &str)]) -> Reply<App> {
+    asked(memory, method, name, headers).await.expect("an answer")
+}
+
+async fn asked(memory: &Memory, method: Method, name: &str, headers: &[(&str, &str)]) -> Result<Reply<App>, Rejection> {
     let request = headers
         .iter()
         .fold(asks(method, Verb::Download, Some(name)), |request, (name, value)| request.header(*name, *value));
-    memory.ask(request.body(full("")).unwrap()).await.expect("an answer")
+    memory.ask(request.body(full("")).unwrap()).await
 }
 
 #[tokio::test]
@@ -393,6 +397,25 @@ async fn what_the_client_has_is_not_sent_again() {
     let later = ("if-modified-since", "Sun, 09 Sep 2001 01:46:41 GMT");
     let both = get(&memory, "a.txt", &[("if-none-match", "\"x\""), later]).await;
     assert_eq!(both.status(), StatusCode::OK, "the tag counts");
+}
+
+#[tokio::test]
+async fn a_file_that_has_changed_is_not_given_as_the_one_that_was() {
+    let memory = Memory::with("a.txt", "hello");
+    for (name, value, wanted) in [
+        ("if-match", "\"a-1\"", true),
+        ("if-match", "\"x\", \"a-1\"", true),
+        ("if-match", "*", true),
+        ("if-match", "\"x\"", false),
+        ("if-match", "W/\"a-1\"", false),
+        ("if-unmodified-since", "Sun, 09 Sep 2001 01:46:40 GMT", true),
+        ("if-unmodified-since", "Sun, 09 Sep 2001 01:46:39 GMT", false),
+    ] {
+        let reply = asked(&memory, Method::GET, "a.txt", &[(name, value)]).await;
+        let status = reply.map_or_else(|refused| refused.into_refusal().status, |reply| reply.status());
+        let expected = if wanted { StatusCode::OK } else { StatusCode::PRECONDITION_FAILED };
+        assert_eq!(status, expected, "{name}: {value}");
+    }
 }
 
 #[tokio::test]

@@ -112,6 +112,15 @@ async fn fields_are_read_and_files_are_kept() {
 }
 
 #[tokio::test]
+async fn each_file_has_its_own_limit() {
+    let memory = Memory::default();
+    let large = "x".repeat(1000);
+    let parts: String = (0..MAX_PARTS).map(|number| file(&format!("f{number}"), "f", &large)).collect();
+    let arguments = read(&memory, &parts, Arguments::default()).await.unwrap();
+    assert_eq!(arguments.uploads.len(), MAX_PARTS, "more than one limit and what a form may hold beside it, together");
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_refused() {
     for (parts, status, code, why) in [
         (file("a", "f", "1") + &file("a", "g", "2"), 400, 105, "two files"),

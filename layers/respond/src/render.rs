@@ -58,8 +58,9 @@ pub(crate) fn behead<R>(reply: &mut Reply<R>) {
         Body::Stream { stream } => stream.size_hint().exact(),
         Body::Inner { .. } => return,
     };
-    // RFC 9110, 8.6: a 204 has no such header.
-    if let Some(length) = length.filter(|_| reply.status() != StatusCode::NO_CONTENT) {
+    // RFC 9110, 8.6: a 204 has no such header, and that of a 304 would be the file's.
+    let tells = !matches!(reply.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if let Some(length) = length.filter(|_| tells) {
         reply.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());
     }
     *reply.body_mut() = Body::Plain { bytes: None };
