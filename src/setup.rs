@@ -161,9 +161,16 @@ fn profile(about: &About, sources: &PagesConfig) -> Result<Profile, StartError> 
     Ok(Profile { about, pages })
 }
 
+/// A URL as it is written, unless it could not stand in a header so.
+fn visible(url: &str) -> String {
+    let fit = url.bytes().all(|byte| byte.is_ascii_graphic());
+    let whole = || url::Url::parse(url).map_or_else(|_| url.to_owned(), String::from);
+    if fit { url.to_owned() } else { whole() }
+}
+
 fn page_of(source: &PageSource) -> Result<gateway_pages::PageSource, StartError> {
     Ok(match source {
-        PageSource::Redirect(url) => gateway_pages::PageSource::Redirect(url.as_str().to_owned()),
+        PageSource::Redirect(url) => gateway_pages::PageSource::Redirect(visible(url.as_str())),
         PageSource::File(file) => {
             let html = std::fs::read(file).map_err(|error| StartError::PageFile { file: file.clone(), error })?;
             gateway_pages::PageSource::Html(html.into())

@@ -1,8 +1,7 @@
-//! What this layer refuses, and what is wrong with a configured page.
+//! What this layer refuses.
 
 use gateway_contract::{Page, Rejection, Side, code};
 use http::StatusCode;
-use std::{io, path::PathBuf};
 
 /// Why a question is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -43,42 +42,4 @@ impl From<PagesError> for Rejection {
             }
         }
     }
-}
-
-/// What is wrong with a configured page.
-#[derive(Debug, thiserror::Error)]
-pub enum PageError {
-    /// It is neither of the three things that a page can be.
-    #[error(
-        "{0:?} is no page: give a URL (\"https://example.org/doc\"), a file (\"file:doc.html\") \
-         or a text and a status (\"Not available,404\")"
-    )]
-    Unreadable(String),
-    /// It begins like a URL, but is none.
-    #[error("{text:?} is not a valid URL: {cause}")]
-    Url {
-        /// What is configured.
-        text: String,
-        /// What is wrong with it.
-        cause: url::ParseError,
-    },
-    /// The status is none that an answer can have.
-    #[error("{0:?}: the status must be a number from 200 to 599")]
-    Status(String),
-    /// The status forbids what is configured beside it.
-    #[error("{text:?}: an answer with status {status} has no text: write \",{status}\"")]
-    TextForbidden {
-        /// What is configured.
-        text: String,
-        /// Its status.
-        status: u16,
-    },
-    /// The file cannot be read.
-    #[error("the page's file {path:?} cannot be read: {cause}")]
-    File {
-        /// As configured.
-        path: PathBuf,
-        /// Why not.
-        cause: io::Error,
-    },
 }

@@ -75,7 +75,7 @@ mod probe;
 mod source;
 mod stats;
 
-pub use error::{PageError, PagesError};
+pub use error::PagesError;
 pub use pages::{About, Pages, Profile, ServicePages};
 pub use source::PageSource;
 

@@ -1,5 +1,4 @@
 mod answers;
-mod sources;
 
 use crate::{About, PageSource, Pages, PagesLayer, Profile, ServicePages};
 use bytes::Bytes;

@@ -31,6 +31,10 @@ impl Text for PageSource {
         }
         let (words, status) = text.rsplit_once(',').ok_or_else(|| format!("expected {}", Self::EXPECTS))?;
         match status.trim().parse() {
+            // RFC 9110, 6.4.1 and 15.3.6: these have no content.
+            Ok(status @ (204 | 205 | 304)) if !words.is_empty() => {
+                Err(format!("an answer with status {status} has no text: expected \",{status}\""))
+            }
             Ok(status @ 200..=599) => Ok(Self::Text { text: words.to_owned(), status }),
             _ => Err(format!("expected {}; the status goes from 200 to 599", Self::EXPECTS)),
         }
@@ -93,7 +97,9 @@ mod tests {
         assert_eq!(PageSource::parse("closed, for now,503"), Ok(text("closed, for now", 503)));
         assert_eq!(PageSource::parse("file:doc.html"), Ok(PageSource::File("doc.html".into())));
         assert!(matches!(PageSource::parse("https://example.org/a,204"), Ok(PageSource::Redirect(_))));
-        for wrong in ["", "text", "text,", "text,99", "text,600", "text,no", "file:", "https://", "ftp://x/y"] {
+        for wrong in
+            ["", "text", "text,", "text,99", "text,600", "text,no", "gone,204", "file:", "https://", "ftp://x/y"]
+        {
             assert!(PageSource::parse(wrong).is_err(), "{wrong}");
         }
     }
