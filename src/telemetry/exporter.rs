@@ -249,6 +249,11 @@ pub(crate) fn attribute(name: &str, value: String) -> KeyValue {
     KeyValue { key: name.to_owned(), value, ..KeyValue::default() }
 }
 
+pub(crate) fn number(name: &str, value: i64) -> KeyValue {
+    let value = Some(AnyValue { value: Some(Value::IntValue(value)) });
+    KeyValue { key: name.to_owned(), value, ..KeyValue::default() }
+}
+
 /// Tells once that a collector is away, and once that it is back.
 struct Told {
     what: &'static str,

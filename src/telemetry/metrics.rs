@@ -1,6 +1,9 @@
 //! From metrics to OTLP's.
 
-use crate::{exporter::attribute, layer::nanoseconds};
+use crate::{
+    exporter::{attribute, number},
+    layer::nanoseconds,
+};
 use gateway_metrics::{Family, Labels, Points};
 use opentelemetry_proto::tonic::{
     common::v1::KeyValue,
@@ -60,5 +63,10 @@ fn metric(family: Family, (start, now): (u64, u64)) -> Metric {
 }
 
 fn attributes(labels: Labels) -> Vec<KeyValue> {
-    labels.into_iter().map(|(name, value)| attribute(name, value.into())).collect()
+    let told = |(name, value): (&str, Box<str>)| match value.parse() {
+        // A number by OpenTelemetry's conventions for HTTP.
+        Ok(status) if name == "http.response.status_code" => number(name, status),
+        _ => attribute(name, value.into()),
+    };
+    labels.into_iter().map(told).collect()
 }

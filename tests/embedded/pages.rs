@@ -26,6 +26,7 @@ home = "https://example.org/stub"
 doc = "https://example.org/stub/doc"
 releasenotes = "first release,200"
 source = ",204"
+provenance = "https://example.org/données"
 support = "file:@DIR@/gateway.toml"
 [services.stub.worker]
 command = ["true"]
@@ -89,6 +90,7 @@ fn pages_are_as_configured() {
         ("/stub/service/doc", "https://example.org/stub/doc"),
         ("/platform/doc", "https://example.org/platform/doc"),
         ("/doc", "https://example.org/platform/doc"),
+        ("/stub/provenance", "https://example.org/donn%C3%A9es"),
     ] {
         let answer = page(path);
         assert_eq!((answer.status, answer.header("location")), (302, Some(to)), "{path}");
@@ -100,7 +102,7 @@ fn pages_are_as_configured() {
     assert_eq!(file.status, 200);
     assert_eq!(file.body, fs::read(gateway.config()).unwrap(), "the file itself");
     assert!(file.header("content-type").unwrap().starts_with("text/html"));
-    for path in ["/stub/tryme", "/idle/", "/platform/licence", "/licence", "/"] {
+    for path in ["/stub/tryme", "/stub/%2569nfo", "/idle/", "/platform/licence", "/licence", "/"] {
         page(path).refused(404, 100);
     }
     let bare = page("/stub?a=1");
@@ -163,13 +165,14 @@ fn probes_and_metrics() {
     assert_eq!(answer.status, 200);
     assert!(answer.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
     let text = answer.text();
-    let count = |verb: &str, class: &str| {
-        let labels = format!("service=\"stub\",verb=\"{verb}\",status_class=\"{class}\"");
+    let count = |verb: &str, status: &str| {
+        let method = "http_request_method=\"POST\"";
+        let labels = format!("service=\"stub\",verb=\"{verb}\",{method},http_response_status_code=\"{status}\"");
         let line = format!("http_server_request_duration_seconds_count{{{labels}}} ");
         text.lines().find_map(|found| found.strip_prefix(&*line)?.parse::<u64>().ok())
     };
-    assert_eq!(count("annotate", "2xx"), Some(3), "{text}");
-    assert_eq!(count("annotate", "4xx"), Some(1), "refusals are counted, too: {text}");
+    assert_eq!(count("annotate", "200"), Some(3), "{text}");
+    assert_eq!(count("annotate", "401"), Some(1), "refusals are counted, too: {text}");
     for hidden in [&token[..20], "hidden-argument", "invented-name", &KEY[..20]] {
         assert!(!text.contains(hidden), "{hidden} in {text}");
     }

@@ -152,15 +152,16 @@ async fn refusals_are_measured_and_what_is_not_ours_is_not() {
         answer(&gateway, ask(method, path)).await;
     }
     let metrics = answer(&gateway, ask("GET", "/metrics")).await.text;
-    let count = |service: &str, verb: &str, class: &str| {
+    let count = |service: &str, verb: &str, method: &str, status: &str| {
         let series = format!(
-            "http_server_request_duration_seconds_count\
-             {{service=\"{service}\",verb=\"{verb}\",status_class=\"{class}\"}} "
+            "http_server_request_duration_seconds_count{{service=\"{service}\",verb=\"{verb}\",\
+             http_request_method=\"{method}\",http_response_status_code=\"{status}\"}} "
         );
         metrics.lines().find_map(|line| line.strip_prefix(series.as_str())).map(str::to_owned)
     };
-    assert_eq!(count("echo", "annotate", "4xx").as_deref(), Some("2"), "{metrics}");
-    assert_eq!(count("echo", "status", "4xx").as_deref(), Some("1"), "{metrics}");
+    assert_eq!(count("echo", "annotate", "POST", "401").as_deref(), Some("1"), "{metrics}");
+    assert_eq!(count("echo", "annotate", "GET", "405").as_deref(), Some("1"), "{metrics}");
+    assert_eq!(count("echo", "status", "GET", "400").as_deref(), Some("1"), "{metrics}");
     assert!(!metrics.contains("stranger"), "no label comes from a request");
     let total: u64 = metrics
         .lines()

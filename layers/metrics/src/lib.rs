@@ -8,17 +8,18 @@
 //!
 //! | name | kind | labels |
 //! |---|---|---|
-//! | `http_server_request_duration_seconds` | histogram | `service`, `verb`, `status_class` |
+//! | `http_server_request_duration_seconds` | histogram | `service`, `verb`, `http_request_method`, `http_response_status_code` or `error_type` |
 //! | `http_server_active_requests` | gauge | none |
 //!
-//! `service` comes from configuration (empty where the request is about none), `verb` is [`Verb::name`], and
-//! `status_class` is `1xx` to `5xx`, or `error` where the inner service failed, or `cancelled` where the answer was no
-//! longer wanted (the client left; the future was dropped). Nothing that a client sent becomes a label. The duration
-//! ends with the head of the answer, not with its body.
+//! `service` comes from configuration (empty where the request is about none), `verb` is [`Verb::name`], the method is one
+//! of HTTP's or `_OTHER`, and the status is the answer's (a rare one counts as the x00 of its class). There is none, but an
+//! `error_type`, where the inner service failed (`error`) or the answer was no longer wanted (`cancelled`: the client left;
+//! the future was dropped). Nothing that a client sent becomes a label. The duration ends with the head of the answer, not
+//! with its body.
 //!
 //! [`Family`] is the same as data, for whoever shows other metrics beside it, or sends them elsewhere.
 //!
-//! Counting takes no lock and allocates nothing: the table of all combinations is made with the [`Recorder`].
+//! Counting takes no lock, and allocates nothing but for a combination that was not seen before.
 //!
 //! # An example
 //!
@@ -41,7 +42,8 @@
 //!
 //! let mut text = String::new();
 //! recorder.render(&mut text);
-//! let line = r#"http_server_request_duration_seconds_count{service="stub",verb="status",status_class="2xx"} 1"#;
+//! let labels = r#"service="stub",verb="status",http_request_method="GET",http_response_status_code="200""#;
+//! let line = format!("http_server_request_duration_seconds_count{{{labels}}} 1");
 //! assert!(text.lines().any(|it| it == line));
 //! # Ok(())
 //! # }
@@ -108,7 +110,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let watch = target(&request).map(|target| Watch::begin(&self.recorder, target));
+        let watch = target(&request).map(|target| Watch::begin(&self.recorder, target, request.method()));
         Measuring::new(self.inner.call(request), watch)
     }
 }

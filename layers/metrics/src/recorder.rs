@@ -1,12 +1,12 @@
-//! The table: one cell for each service, verb and outcome.
+//! The table: one cell for each service, verb, method and outcome.
 
-use crate::{Distribution, Family, Points};
+use crate::{Distribution, Family, Labels, Points};
 use gateway_contract::{Target, Verb};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -37,11 +37,21 @@ pub(crate) const BOUNDS: [(u64, f64); 19] = [
     (10_000_000_000, 10.0),
 ];
 
+/// The statuses that have a cell of their own. Any other counts as the x00 of its class, as RFC 9110 (15) has clients
+/// treat one that they do not know: so labels are bounded, whatever a page or a host answers.
+const STATUSES: [u16; 36] = [
+    100, 200, 201, 202, 204, 205, 206, 300, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 406, 408, 409, 410, 411,
+    412, 413, 415, 416, 422, 429, 431, 500, 501, 502, 503, 504, 507,
+];
+
+/// The methods that have cells of their own; any other is the last (OpenTelemetry's name for it).
+const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "_OTHER"];
+
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// With a status; its first digit, 1 to 5.
-    Class(u8),
+    /// With this status.
+    Status(StatusCode),
     /// With an error instead of an answer.
     Error,
     /// Nobody waited for the answer.
@@ -49,27 +59,27 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// All outcomes, in the order of [`Outcome::index`].
-    pub(crate) const ALL: [(Outcome, &str); 7] = [
-        (Outcome::Class(1), "1xx"),
-        (Outcome::Class(2), "2xx"),
-        (Outcome::Class(3), "3xx"),
-        (Outcome::Class(4), "4xx"),
-        (Outcome::Class(5), "5xx"),
-        (Outcome::Error, "error"),
-        (Outcome::Cancelled, "cancelled"),
-    ];
-
-    /// `http` admits 100 to 999: what is beyond 5xx counts as an error of the server that made it up.
-    pub(crate) fn of(status: StatusCode) -> Self {
-        Outcome::Class((status.as_u16() / 100).clamp(1, 5) as u8)
-    }
+    const COUNT: usize = STATUSES.len() + 2;
 
     fn index(self) -> usize {
         match self {
-            Outcome::Class(class) => usize::from(class.clamp(1, 5)) - 1,
-            Outcome::Error => 5,
-            Outcome::Cancelled => 6,
+            Outcome::Status(status) => {
+                let status = status.as_u16().min(599);
+                // The x00 of each class is there, so what is not found is found by it.
+                let class = || STATUSES.binary_search(&(status / 100 * 100));
+                STATUSES.binary_search(&status).or_else(|_| class()).unwrap_or(STATUSES.len())
+            }
+            Outcome::Error => STATUSES.len(),
+            Outcome::Cancelled => STATUSES.len() + 1,
+        }
+    }
+
+    /// The label of an index.
+    fn label(index: usize) -> (&'static str, Box<str>) {
+        match STATUSES.get(index) {
+            Some(status) => ("http.response.status_code", status.to_string().into()),
+            None if index == STATUSES.len() => ("error.type", "error".into()),
+            None => ("error.type", "cancelled".into()),
         }
     }
 }
@@ -89,8 +99,11 @@ pub(crate) struct Cell {
 #[repr(align(64))]
 struct Gauge(AtomicI64);
 
-/// The cells of one service, or of none: by verb and outcome.
-type Block = Arc<[Cell]>;
+/// The cells of a service's verb, by method and outcome; each is made when it is first needed.
+type Cells = Box<[OnceLock<Box<Cell>>]>;
+
+/// What is counted of one service, or of none: by verb.
+type Block = Arc<[OnceLock<Cells>]>;
 
 struct Table {
     services: Box<[Box<str>]>,
@@ -99,11 +112,12 @@ struct Table {
     active: Arc<Gauge>,
 }
 
-/// The row of a service and a verb; its cells are that row's outcomes.
+/// The row of a service, a verb and a method; its cells are that row's outcomes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row {
     service: usize,
     verb: usize,
+    method: usize,
 }
 
 /// What the layer counts. A clone counts into the same table.
@@ -112,7 +126,8 @@ pub struct Recorder(Arc<Table>);
 
 impl Recorder {
     /// An empty table for services of these names (`service` labels), each at the place that is its
-    /// [`Service::index`](gateway_contract::Service::index). It takes about 16 KiB a service.
+    /// [`Service::index`](gateway_contract::Service::index). It takes about 5 KiB for each verb that a service is asked, and
+    /// 200 bytes for each combination that is seen.
     pub fn new(service_names: &[impl AsRef<str>]) -> Self {
         let none = Table { services: Box::default(), blocks: Box::new([block()]), active: Arc::default() };
         Self(Arc::new(none)).grown(service_names)
@@ -134,10 +149,11 @@ impl Recorder {
     }
 
     /// Where requests of that target count. What no configured service's index tells counts as no service's.
-    pub(crate) fn row(&self, target: &Target) -> Row {
+    pub(crate) fn row(&self, target: &Target, method: &Method) -> Row {
         let service = target.service().map(|service| usize::from(service.index));
         let service = service.filter(|index| *index < self.0.services.len()).map_or(0, |index| index + 1);
-        Row { service, verb: target.verb.index() }
+        let method = METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1);
+        Row { service, verb: target.verb.index(), method }
     }
 
     pub(crate) fn begin(&self) {
@@ -148,8 +164,10 @@ impl Recorder {
         self.0.active.0.fetch_sub(1, Relaxed);
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         // Every row that `row` gives lies in the table; a lookup that cannot panic costs the same.
-        let block = self.0.blocks.get(row.service);
-        if let Some(cell) = block.and_then(|block| block.get(row.verb * Outcome::ALL.len() + outcome.index())) {
+        let verb = self.0.blocks.get(row.service).and_then(|block| block.get(row.verb));
+        let cells = verb.map(|verb| verb.get_or_init(cells));
+        if let Some(cell) = cells.and_then(|cells| cells.get(row.method * Outcome::COUNT + outcome.index())) {
+            let cell = cell.get_or_init(Box::default);
             let bucket = BOUNDS.partition_point(|(bound, _)| *bound < nanoseconds);
             cell.buckets[bucket].fetch_add(1, Relaxed);
             cell.sum.fetch_add(nanoseconds, Relaxed);
@@ -158,13 +176,11 @@ impl Recorder {
 
     /// Everything counted so far. Combinations that have not been seen yet are left out.
     pub fn families(&self) -> Vec<Family> {
-        let seen = self.cells().filter_map(|(service, verb, outcome, cell)| {
-            let labels = vec![("service", service.into()), ("verb", verb.into()), ("status_class", outcome.into())];
+        let seen = self.cells().map(|(labels, cell)| {
             let counts = cell.buckets.each_ref().map(|bucket| bucket.load(Relaxed));
-            let any = counts.iter().any(|count| *count > 0);
             let sum = cell.sum.load(Relaxed) as f64 / 1e9;
             let bounds = BOUNDS.iter().map(|(_, bound)| *bound).collect();
-            any.then(|| (labels, Distribution { bounds, counts: counts.into(), sum }))
+            (labels, Distribution { bounds, counts: counts.into(), sum })
         });
         let duration = Family {
             name: "http.server.request.duration",
@@ -176,22 +192,32 @@ impl Recorder {
         vec![duration, Family::gauge("http.server.active_requests", "{request}", active, self.active() as f64)]
     }
 
-    /// All combinations of labels with their cells: service, verb, outcome.
-    fn cells(&self) -> impl Iterator<Item = (&str, &'static str, &'static str, &Cell)> {
+    /// All combinations of labels that were seen, with their cells.
+    fn cells(&self) -> impl Iterator<Item = (Labels, &Cell)> {
         let services = std::iter::once("").chain(self.0.services.iter().map(AsRef::as_ref));
-        let labels = services.flat_map(|service| {
-            Verb::all()
-                .into_iter()
-                .flat_map(move |verb| Outcome::ALL.into_iter().map(move |(_, outcome)| (service, verb.name(), outcome)))
-        });
-        labels
-            .zip(self.0.blocks.iter().flat_map(|block| block.iter()))
-            .map(|((service, verb, outcome), cell)| (service, verb, outcome, cell))
+        services.zip(&self.0.blocks).flat_map(|(service, block)| {
+            let verbs = Verb::all().into_iter().zip(block.iter());
+            let verbs = verbs.filter_map(|(verb, cells)| Some((verb, cells.get()?)));
+            verbs.flat_map(move |(verb, cells)| {
+                let seen = cells.iter().enumerate().filter_map(|(index, cell)| Some((index, cell.get()?)));
+                seen.map(move |(index, cell)| (labels(service, verb, index), &**cell))
+            })
+        })
     }
 }
 
+/// The labels of a service's verb and the index of a cell there.
+fn labels(service: &str, verb: Verb, index: usize) -> Labels {
+    let (method, outcome) = (METHODS[index / Outcome::COUNT], Outcome::label(index % Outcome::COUNT));
+    vec![("service", service.into()), ("verb", verb.name().into()), ("http.request.method", method.into()), outcome]
+}
+
 fn block() -> Block {
-    (0..Verb::COUNT * Outcome::ALL.len()).map(|_| Cell::default()).collect()
+    (0..Verb::COUNT).map(|_| OnceLock::new()).collect()
+}
+
+fn cells() -> Cells {
+    (0..METHODS.len() * Outcome::COUNT).map(|_| OnceLock::new()).collect()
 }
 
 impl fmt::Debug for Recorder {

@@ -3,7 +3,7 @@ use crate::{
     recorder::{BOUNDS, Outcome},
 };
 use gateway_contract::{BoxError, Page, Place, Service, Target, Verb};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use std::{
     collections::HashSet,
     future::{Future, pending, poll_fn},
@@ -32,11 +32,13 @@ fn rendered(recorder: &Recorder) -> String {
     text
 }
 
-/// The counts that are shown, as `service/verb/status_class` and number.
+/// The counts that are shown, as service, verb, method, outcome and number.
 fn counts(recorder: &Recorder) -> Vec<String> {
     let text = rendered(recorder);
     let lines = text.lines().filter_map(|line| line.strip_prefix(COUNT));
-    lines.map(|line| line.replace(['{', '}', '"'], "").replace("verb=", "").replace("status_class=", "")).collect()
+    let names = ["verb=", "http_request_method=", "http_response_status_code=", "error_type="];
+    let bare = |line: &str| names.iter().fold(line.replace(['{', '}', '"'], ""), |line, name| line.replace(name, ""));
+    lines.map(bare).collect()
 }
 
 async fn serve(recorder: &Recorder, request: Request<()>, status: u16) {
@@ -52,20 +54,26 @@ async fn each_combination_counts_apart() {
     let recorder = Recorder::new(&["a", "b"]);
     serve(&recorder, asks(service(0), Verb::Status), 200).await;
     serve(&recorder, asks(service(0), Verb::Status), 204).await;
-    serve(&recorder, asks(service(0), Verb::Status), 404).await;
+    for (method, status) in [("HEAD", 200), ("BREW", 404)] {
+        let mut request = asks(service(0), Verb::Status);
+        *request.method_mut() = method.parse().unwrap();
+        serve(&recorder, request, status).await;
+    }
     serve(&recorder, asks(service(1), Verb::Cancel), 503).await;
     serve(&recorder, asks(service(1), Verb::Page(Page::Doc)), 302).await;
     serve(&recorder, asks(Place::UnknownService, Verb::Annotate), 101).await;
     serve(&recorder, asks(Place::Gateway, Verb::Metrics), 999).await;
     serve(&recorder, asks(Place::Platform, Verb::Page(Page::TryMe)), 200).await;
     let expected = [
-        "service=,annotate,1xx 1",
-        "service=,pages,2xx 1",
-        "service=,metrics,5xx 1",
-        "service=a,status,2xx 2",
-        "service=a,status,4xx 1",
-        "service=b,cancel,5xx 1",
-        "service=b,pages,3xx 1",
+        "service=,annotate,GET,100 1",
+        "service=,pages,GET,200 1",
+        "service=,metrics,GET,500 1",
+        "service=a,status,GET,200 1",
+        "service=a,status,GET,204 1",
+        "service=a,status,HEAD,200 1",
+        "service=a,status,_OTHER,404 1",
+        "service=b,cancel,GET,503 1",
+        "service=b,pages,GET,302 1",
     ];
     assert_eq!(counts(&recorder), expected);
     assert_eq!(recorder.active(), 0);
@@ -76,7 +84,7 @@ async fn an_index_beyond_the_table_counts_as_no_service() {
     let recorder = Recorder::new(&["a"]);
     serve(&recorder, asks(service(u16::MAX), Verb::Info), 200).await;
     serve(&recorder, asks(service(1), Verb::Info), 200).await;
-    assert_eq!(counts(&recorder), ["service=,info,2xx 2"]);
+    assert_eq!(counts(&recorder), ["service=,info,GET,200 2"]);
 }
 
 #[tokio::test]
@@ -85,7 +93,7 @@ async fn an_error_is_an_outcome() {
     let inner = service_fn(|_: Request<()>| async { Err::<Response<()>, BoxError>("boom".into()) });
     let error = MetricsLayer::new(recorder.clone()).layer(inner).oneshot(asks(service(0), Verb::Info)).await;
     assert_eq!(error.unwrap_err().to_string(), "boom");
-    assert_eq!(counts(&recorder), ["service=a,info,error 1"]);
+    assert_eq!(counts(&recorder), ["service=a,info,GET,error 1"]);
 }
 
 #[tokio::test]
@@ -99,7 +107,7 @@ async fn what_is_dropped_was_cancelled() {
     assert_eq!((recorder.active(), counts(&recorder).len()), (1, 0));
     assert!(rendered(&recorder).ends_with("\nhttp_server_active_requests 1\n"));
     drop(asked);
-    assert_eq!((recorder.active(), counts(&recorder)), (0, vec!["service=a,status,cancelled 1".to_owned()]));
+    assert_eq!((recorder.active(), counts(&recorder)), (0, vec!["service=a,status,GET,cancelled 1".to_owned()]));
 }
 
 #[tokio::test]
@@ -111,7 +119,7 @@ async fn a_panic_below_leaves_no_request_active() {
     });
     let asked = MetricsLayer::new(recorder.clone()).layer(inner).oneshot(asks(service(0), Verb::Status));
     assert!(tokio::spawn(asked).await.unwrap_err().is_panic());
-    assert_eq!((recorder.active(), counts(&recorder)), (0, vec!["service=a,status,cancelled 1".to_owned()]));
+    assert_eq!((recorder.active(), counts(&recorder)), (0, vec!["service=a,status,GET,cancelled 1".to_owned()]));
 }
 
 #[tokio::test]
@@ -134,7 +142,7 @@ fn histogram(nanoseconds: &[u64]) -> Vec<String> {
     let target = Target { place: service(0), verb: Verb::Status, document: None };
     for took in nanoseconds {
         recorder.begin();
-        recorder.end(recorder.row(&target), Outcome::Class(2), Duration::from_nanos(*took));
+        recorder.end(recorder.row(&target, &Method::GET), Outcome::Status(StatusCode::OK), Duration::from_nanos(*took));
     }
     rendered(&recorder).lines().map(str::to_owned).collect()
 }
@@ -142,7 +150,7 @@ fn histogram(nanoseconds: &[u64]) -> Vec<String> {
 #[test]
 fn the_text_is_a_prometheus_histogram() {
     let lines = histogram(&[100_000, 100_001, 5_000_000, 10_000_000_001]);
-    let labels = r#"service="a\"\\\n",verb="status",status_class="2xx""#;
+    let labels = r#"service="a\"\\\n",verb="status",http_request_method="GET",http_response_status_code="200""#;
     let name = "http_server_request_duration_seconds";
     assert_eq!(lines[0], format!("# HELP {name} Time from a request's arrival to the head of its answer."));
     assert_eq!(lines[1], format!("# TYPE {name} histogram"));
@@ -173,10 +181,13 @@ fn an_empty_table_shows_no_histogram() {
 #[test]
 fn every_combination_has_a_cell_of_its_own() {
     let recorder = Recorder::new(&["a", "b"]);
+    let statuses = [100, 200, 201, 404, 412, 503].map(|status| Outcome::Status(StatusCode::from_u16(status).unwrap()));
+    let outcomes = [&statuses[..], &[Outcome::Error, Outcome::Cancelled]].concat();
+    let methods = ["GET", "HEAD", "POST", "BREW"].map(|method| Method::from_bytes(method.as_bytes()).unwrap());
     for place in [Place::Gateway, service(0), service(1)] {
         for verb in Verb::all() {
-            for (outcome, _) in Outcome::ALL {
-                let row = recorder.row(&Target { place: place.clone(), verb, document: None });
+            for (method, outcome) in methods.iter().flat_map(|method| outcomes.iter().map(move |it| (method, *it))) {
+                let row = recorder.row(&Target { place: place.clone(), verb, document: None }, method);
                 recorder.begin();
                 recorder.end(row, outcome, Duration::ZERO);
             }
@@ -184,5 +195,6 @@ fn every_combination_has_a_cell_of_its_own() {
     }
     let counts = counts(&recorder);
     assert!(counts.iter().all(|line| line.ends_with(" 1")));
-    assert_eq!(counts.iter().collect::<HashSet<_>>().len(), 3 * Verb::COUNT * Outcome::ALL.len());
+    let expected = 3 * Verb::COUNT * methods.len() * outcomes.len();
+    assert_eq!((counts.len(), counts.iter().collect::<HashSet<_>>().len()), (expected, expected));
 }

@@ -2,7 +2,7 @@
 
 use crate::recorder::{Outcome, Recorder, Row};
 use gateway_contract::Target;
-use http::Response;
+use http::{Method, Response};
 use pin_project_lite::pin_project;
 use std::{
     future::Future,
@@ -21,9 +21,9 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn begin(recorder: &Recorder, target: &Target) -> Self {
+    pub(crate) fn begin(recorder: &Recorder, target: &Target, method: &Method) -> Self {
         recorder.begin();
-        let (recorder, row) = (recorder.clone(), recorder.row(target));
+        let (recorder, row) = (recorder.clone(), recorder.row(target, method));
         Self { recorder, row, start: Instant::now(), outcome: Outcome::Cancelled }
     }
 
@@ -64,7 +64,7 @@ where
         let this = self.project();
         let result = ready!(this.future.poll(cx));
         if let Some(watch) = this.watch.take() {
-            watch.end(result.as_ref().map_or(Outcome::Error, |response| Outcome::of(response.status())));
+            watch.end(result.as_ref().map_or(Outcome::Error, |response| Outcome::Status(response.status())));
         }
         Poll::Ready(result)
     }
