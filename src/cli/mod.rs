@@ -16,6 +16,7 @@ mod import;
 mod logs;
 mod man;
 mod new_worker;
+mod rehearse;
 mod scale;
 mod serve;
 mod simulate;

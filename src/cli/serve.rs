@@ -52,6 +52,10 @@ impl Serve {
         let overrides: Vec<_> = listen.into_iter().collect();
         let texts: Vec<_> = overrides.iter().map(|(key, text)| (*key, text.as_str())).collect();
         let loaded = self.config.load(&texts)?;
+        super::rehearse::rehearse(&loaded.config).map_err(|faults| {
+            say(&faults.to_string());
+            ExitCode::from(2)
+        })?;
         let debug = self.debug > 0;
         if self.debug == 1 && is_public(&loaded.config) {
             say(
@@ -211,10 +215,15 @@ pub(super) fn settings(config: &Config) -> Settings {
     }
 }
 
-/// The larger of a submission and of an upload: each is held to its own limit by the layer that reads it.
+/// The largest of a submission, of an upload, and of a workflow's form with its files: each is held to its own limit by
+/// the layer that reads it.
 fn largest_body(config: &Config) -> u64 {
-    let upload = config.files.max_file.bytes().saturating_add(gateway_files::MAX_FORM);
-    config.server.max_body.bytes().max(upload)
+    let files = &config.files;
+    let upload = match config.services.contains_key(gateway_contract::Service::WORKFLOW) {
+        true => files.max_total.bytes().saturating_add(config.server.max_body.bytes()),
+        false => files.max_file.bytes(),
+    };
+    config.server.max_body.bytes().max(upload.saturating_add(gateway_files::MAX_FORM))
 }
 
 /// SIGTERM (an operator) or SIGINT (Ctrl-C).

@@ -91,6 +91,24 @@ fn check_says_every_fault_at_once() {
 }
 
 #[test]
+fn what_a_start_would_fail_at_is_a_fault() {
+    for (toml, told) in [
+        ("leeway = \"2d\"\n[services.s]\n", "leeway"),
+        ("[platform.pages]\nhome = \"file:missing.html\"\n", "missing.html"),
+        ("[server]\npublic_url = \"https://example.org/a%20b\"\n", "server.public_url: expected http"),
+        ("[store]\nurl = \"postgres://u@127.0.0.1/d?sslmode=what\"\n[broker]\nurl = \"amqp://h\"\n", "sslmode"),
+        ("[broker]\nurl = \"amqp://h/%2f?heartbeat=often\"\n", "broker.url"),
+    ] {
+        let directory = directory(&format!("{AUTH}{toml}"));
+        for (command, code) in [("check", 1), ("serve", 2)] {
+            let output = cli(directory.path(), &[command]);
+            assert_eq!((output.code, &*output.stdout), (code, ""), "{toml}: {output:?}");
+            assert!(output.stderr.contains(told) && output.stderr.lines().count() == 1, "{toml}: {output:?}");
+        }
+    }
+}
+
+#[test]
 fn the_environment_counts_and_is_checked() {
     let directory = directory("[services.stub]\n");
     let with = |name: &str, value: &str| {

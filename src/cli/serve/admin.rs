@@ -8,7 +8,7 @@ use crate::{
 use bytes::Bytes;
 use gateway_contract::{Reply, plain};
 use gateway_server::{Counters, Inbound};
-use http::{Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode, header::ALLOW};
 use http_body_util::Empty;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, convert::Infallible, fs, sync::Arc, time::Duration};
@@ -56,7 +56,9 @@ impl Admin {
 
     async fn answer(&self, stack: Stack<Nothing>, request: Request<Inbound>) -> Reply<Empty<Bytes>> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return told(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
+            let mut reply = told(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return reply;
         }
         match request.uri().path() {
             "/livez" | "/readyz" | "/healthz" => probe(stack, request).await,

@@ -63,6 +63,11 @@ fn failed(error: tokio_postgres::Error) -> StoreError {
 }
 
 impl Postgres {
+    /// Can this URL be connected to, as far as it says itself?
+    pub fn check(url: &str) -> Result<(), StoreError> {
+        Target::parse(url).map(drop)
+    }
+
     /// Connects to `url` (`postgres://user:password@host/database`), brings the database to the newest schema, and
     /// begins this gateway's lease. A database that cannot be reached is waited for, up to 30 s; one that refuses us
     /// is not. No error shows the password.
