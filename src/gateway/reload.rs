@@ -2,7 +2,7 @@
 
 use super::{FIRST_KEYS, Gateway, compose};
 use crate::{broker::Reload, keys::Published, locate, setup, setup::StartError};
-use gateway_config::{BrokerUrl, Config, Telemetry, differences};
+use gateway_config::{BrokerUrl, Config, PageSource, Telemetry, differences};
 use std::{
     collections::BTreeSet,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -56,7 +56,8 @@ impl Gateway {
         let config = kept(&current, wanted);
         let mut changed = differences(&current, &config);
         changed.retain(|path| !restart.contains(path));
-        if changed.is_empty() {
+        // What pages are read from may have changed, though its name has not.
+        if changed.is_empty() && !reads_pages(&config) {
             return Ok(Reloaded { changed, restart });
         }
 
@@ -100,6 +101,12 @@ impl Gateway {
             (wanted, _) => (wanted, true),
         })
     }
+}
+
+/// Is a page a file?
+fn reads_pages(config: &Config) -> bool {
+    let all = std::iter::once(&config.platform.pages).chain(config.services.values().map(|service| &service.pages));
+    all.flat_map(|pages| pages.iter()).any(|(_, page)| matches!(page, Some(PageSource::File(_))))
 }
 
 /// The paths of the keys that count from the next start on.

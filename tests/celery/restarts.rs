@@ -2,7 +2,7 @@
 
 use crate::{
     corner::{Corner, LONG},
-    support::until,
+    support::{signal, until},
 };
 use serde_json::json;
 
@@ -35,4 +35,32 @@ fn results_that_come_while_the_gateway_is_away_are_taken_when_it_is_back() {
         }
     }
     until(LONG, "nothing is left", || (corner.broker.messages(&corner.replies) == 0).then_some(()));
+}
+
+#[test]
+fn services_come_and_go_while_tasks_are_on_their_way() {
+    let corner = Corner::new("reload");
+    let _worker = corner.worker(&["--concurrency=1"]);
+    let running = corner.submit("sleep", &[("sleep", "3")]);
+    corner.state("sleep", &running, "STARTED");
+    let waiting = corner.submit("sleep", &[("sleep", "0.1")]);
+    corner.sent("sleep", &waiting);
+
+    // `sleep` goes, and another comes whose queue nobody has declared yet.
+    let queue = format!("{}.new", corner.queue);
+    let old = std::fs::read_to_string(corner.gateway.config()).unwrap();
+    let new = format!("{old}\n[services.new]\ntask = \"echo\"\nqueue = \"{queue}\"\nrequires_document = false\n");
+    let gone = new.replace("[services.sleep]", "[services.slept]");
+    assert!(gone.contains("[services.slept]"), "{gone}");
+    std::fs::write(corner.gateway.config(), gone).unwrap();
+    signal(corner.gateway.pid(), "HUP");
+    until(LONG, "it is reloaded", || corner.gateway.log().contains("was reloaded").then_some(()));
+    assert!(corner.broker.queue(&queue).is_some(), "it is declared before the first task comes");
+    let new = corner.submit("new", &[]);
+    corner.sent("new", &new);
+    let _other = crate::celery::Worker::start(&corner.broker, &queue, corner.gateway.directory(), &[]);
+    assert_eq!(corner.end("new", &new)["status"], "SUCCESS");
+    for uuid in [&running, &waiting] {
+        assert_eq!(corner.end("sleep", uuid)["status"], "SUCCESS", "what was accepted is worked on and told");
+    }
 }

@@ -1,6 +1,6 @@
 //! With nothing behind it.
 
-use crate::support::{Answer, ask, ask_with_token, gateway, read};
+use crate::support::{Answer, ask, ask_with_token, configured, gateway, read};
 use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::Full;
@@ -48,4 +48,21 @@ async fn it_drains_before_it_stops() {
     let refused = answer(&service, ask_with_token("POST", "/echo/process")).await;
     assert_eq!(refused.refusal(), (503, 205), "a stopped gateway accepts nothing");
     assert!(refused.headers.contains_key(header::RETRY_AFTER));
+}
+
+#[tokio::test]
+async fn its_host_reloads_it() {
+    let gateway = gateway().await;
+    let service = gateway.service();
+    assert_eq!(answer(&service, ask("GET", "/new/info")).await.refusal(), (400, 202));
+    let faulty = gateway.reload(&configured("[platform.pages]\nhome = \"file:missing.html\"\n[services.new]\n")).await;
+    assert!(faulty.is_err(), "{faulty:?}");
+    assert_eq!(answer(&service, ask("GET", "/new/info")).await.refusal(), (400, 202), "nothing has changed");
+
+    let reloaded = gateway.reload(&configured("[services.new]\nrequires_document = false\n")).await.unwrap();
+    assert!(reloaded.changed.iter().any(|path| path.starts_with("services.new")), "{reloaded:?}");
+    assert_eq!(reloaded.restart, Vec::<String>::new());
+    assert_eq!(answer(&service, ask("GET", "/new/info")).await.status, 200, "a stack that was made before has it");
+    assert_eq!(answer(&service, ask_with_token("POST", "/new/process")).await.status, 200);
+    gateway.stop().await;
 }

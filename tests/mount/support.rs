@@ -35,11 +35,16 @@ command = ["cat", "{params}"]
 
 /// A running gateway. The guard of its programs is the program itself: a test binary cannot be one.
 pub(crate) async fn gateway() -> Gateway {
-    let key = base64::engine::general_purpose::STANDARD.encode(KEY);
-    let file = Some((Path::new("mount.toml"), CONFIGURATION));
-    let loaded = config::parse(file, [], &[("auth.key", &key), ("server.max_body", "1 KiB")]).unwrap();
     let guard = GuardCommand::program(env!("CARGO_BIN_EXE_service-gateway")).with_arguments(["guard"]);
-    Gateway::start(&loaded.config, Options { guard, ..Options::default() }).await.unwrap()
+    Gateway::start(&configured(""), Options { guard, ..Options::default() }).await.unwrap()
+}
+
+/// Its configuration, and this.
+pub(crate) fn configured(more: &str) -> config::Config {
+    let key = base64::engine::general_purpose::STANDARD.encode(KEY);
+    let text = format!("{CONFIGURATION}{more}");
+    let file = Some((Path::new("mount.toml"), text.as_str()));
+    config::parse(file, [], &[("auth.key", &key), ("server.max_body", "1 KiB")]).unwrap().config
 }
 
 /// `Authorization` of somebody who may do everything.

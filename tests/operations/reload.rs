@@ -97,6 +97,19 @@ fn services_come_change_and_go() {
 }
 
 #[test]
+fn a_page_is_read_again_from_its_file() {
+    let toml = [OPEN, "[platform.pages]\ndoc = \"file:@DIR@/doc.html\"\n[services.idle]\n"].concat();
+    let gateway = Gateway::start_with(&toml, |command| {
+        fs::write(command.get_current_dir().unwrap().join("doc.html"), "old").unwrap();
+    });
+    let doc = || get(&format!("{}/doc", gateway.url())).text();
+    assert_eq!(doc(), "old");
+    fs::write(gateway.directory().join("doc.html"), "new").unwrap();
+    reload(&gateway, &toml);
+    assert_eq!(doc(), "new");
+}
+
+#[test]
 fn a_faulty_file_changes_nothing_and_says_why() {
     let good = [OPEN, &*shell("stub", "echo 1")].concat();
     let gateway = Gateway::start(&good);
