@@ -125,7 +125,7 @@ impl Crew {
                 }
             }
         }
-        for name in alive.iter().filter(|name| name.starts_with(prefix)) {
+        for name in alive.iter().filter(|name| super::is_of(name, prefix)) {
             if !self.members.iter().any(|member| member.name == *name) {
                 tracing::info!(worker = name, "a worker of ours that was forgotten is ours again");
                 self.hire(name, now);
@@ -271,8 +271,9 @@ mod tests {
     #[test]
     fn what_was_forgotten_is_found_again() {
         let mut crew = Crew::default();
-        crew.found(&["sg-s-1".to_owned(), "other".to_owned()], "sg-s-", 0, &LIMITS);
-        assert_eq!(alive(&crew), ["sg-s-1"]);
+        let there = ["sg-s-0000000a", "other", "sg-s-de-0000000b", "sg-s-00000c-d"].map(str::to_owned);
+        crew.found(&there, "sg-s-", 0, &LIMITS);
+        assert_eq!(alive(&crew), ["sg-s-0000000a"], "another service's workers are left alone");
         assert_eq!(round(&mut crew, need(1, 1), 1_000), (0, vec![]));
     }
 }

@@ -24,6 +24,7 @@ use actuator::Actuator;
 use crew::{Action, Limits, Need, Times};
 use gateway_config::{Config, StoreUrl};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use crate::store::Leader;
@@ -149,10 +150,15 @@ impl Scaler {
             let actions = self.memory.crew(service).plan(need, now, &limits);
             for action in actions {
                 // Starting and stopping take their time: another may have taken over meanwhile.
-                if let Some(leader) = &mut self.leader
-                    && !leader.hold().await?
-                {
-                    return Ok(());
+                if let Some(leader) = &mut self.leader {
+                    match leader.hold().await {
+                        Ok(true) => {}
+                        Ok(false) => return Ok(()),
+                        Err(error) => {
+                            tracing::warn!(%error, "whether another has taken over is not known: nothing more is done now");
+                            return Ok(());
+                        }
+                    }
                 }
                 match action {
                     Action::Start => start(service, post, &mut self.memory, now).await?,
@@ -191,14 +197,25 @@ async fn start(service: &str, post: &mut Post, memory: &mut Memory, now: i64) ->
     Ok(())
 }
 
-/// How the names of our workers begin: letters, digits and `-` alone, so that every engine takes them.
+/// How the names of our workers begin: letters, digits and `-` alone, so that every engine takes them. A service whose
+/// name had to be changed for it gets a few digits of its own, so that no two have the same.
 fn prefix(service: &str) -> String {
     let plain: String = service
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
         .take(40)
         .collect();
-    format!("sg-{plain}-")
+    if plain == service {
+        return format!("sg-{plain}-");
+    }
+    let digest = Sha256::digest(service.as_bytes());
+    format!("sg-{plain}-{:02x}{:02x}-", digest[0], digest[1])
+}
+
+/// Is this the name of a worker whose names begin so? (`sg-words-` begins those of `words-de`, too.)
+fn is_of(name: &str, prefix: &str) -> bool {
+    let own = name.strip_prefix(prefix);
+    own.is_some_and(|own| own.len() == 8 && own.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn read(needs: &Value) -> Option<Need> {
