@@ -127,8 +127,13 @@ fn configuration(directory: &Path) -> Result<Config, ExitCode> {
     let program = std::env::current_exe().map_err(failed)?.to_string_lossy().into_owned();
     let command = serde_json::json!([program, "analyse", "--slowly", "{document}"]).to_string();
     let database = format!("sqlite:{}", directory.join("gateway.db").display());
-    let overrides =
-        [("store.url", database.as_str()), ("auth.key", &key), ("services.speech.worker.command", &command)];
+    let files = directory.join("files").display().to_string();
+    let overrides = [
+        ("store.url", database.as_str()),
+        ("auth.key", &key),
+        ("files.directory", &files),
+        ("services.speech.worker.command", &command),
+    ];
     let loaded = gateway_config::parse(Some((Path::new("demo/gateway.toml"), text)), [], &overrides);
     loaded.map(|loaded| loaded.config).map_err(failed)
 }

@@ -61,14 +61,14 @@ impl View {
         // Strings, numbers and JSON that was parsed before: it serialises.
         let json = Bytes::from(serde_json::to_vec(&status).expect("a status serialises"));
         let mismatch = (task.state == State::Progress)
-            .then(|| mismatch(&service.config.version, task.result.as_deref()))
+            .then(|| mismatch(&service.name(), &service.config.version, task.result.as_deref()))
             .flatten();
         Some(Snapshot { service: service.layer.index, seq: task.seq, json, mismatch, history: history(task) })
     }
 }
 
 /// A worker that tells another version than the configured one.
-fn mismatch(expected: &str, result: Option<&[u8]>) -> Option<Box<str>> {
+fn mismatch(service: &str, expected: &str, result: Option<&[u8]>) -> Option<Box<str>> {
     if expected.is_empty() {
         return None;
     }
@@ -77,7 +77,7 @@ fn mismatch(expected: &str, result: Option<&[u8]>) -> Option<Box<str>> {
         let told: String = told.chars().filter(|c| !c.is_control()).take(64).collect();
         format!(
             "a worker of version {told} runs this task, but version {expected} is configured: \
-             update the workers or `services.….version`"
+             update the workers or services.{service}.version"
         )
         .into()
     })

@@ -19,7 +19,7 @@ pub(crate) enum Fault {
     NotAToken,
     #[error("the token's header has \"crit\": no extension is understood here")]
     Critical,
-    #[error("the token's algorithm is not allowed here")]
+    #[error("the token's algorithm (alg) is none of those that are allowed here (auth.algorithms)")]
     Algorithm,
     #[error("the token's key (\"kid\") is not known here")]
     UnknownKey,
@@ -33,7 +33,7 @@ pub(crate) enum Fault {
         if *issuer { ", so is iss (text)" } else { "" }
     )]
     Claims { issuer: bool },
-    #[error("the token is for another audience (aud)")]
+    #[error("the token is for another audience (aud): it must name that of this gateway (auth.audience)")]
     Audience,
     #[error("the token is of another issuer (iss)")]
     Issuer,

@@ -132,6 +132,9 @@ where
     }
 }
 
+/// The longest request id that is logged, in bytes.
+const REQUEST_ID_MAX: usize = 64;
+
 /// What the log says of a submission once it is accepted: which request it was, for whom, in which trace.
 struct Told {
     service: Arc<Named>,
@@ -141,7 +144,9 @@ struct Told {
 
 impl Told {
     fn of<B>(request: &Request<B>, submission: &Submission) -> Self {
-        let request_id = request.headers().get("x-request-id").cloned();
+        // A host may let through whatever a client sends.
+        let fit = |id: &&HeaderValue| id.len() <= REQUEST_ID_MAX && id.as_bytes().iter().all(u8::is_ascii_graphic);
+        let request_id = request.headers().get("x-request-id").filter(fit).cloned();
         Self { service: submission.service.clone(), request_id, trace: submission.trace.clone() }
     }
 

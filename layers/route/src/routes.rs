@@ -182,7 +182,9 @@ impl Routes {
             return Some(ask.of(Place::Service(service.clone())));
         }
         match (&*first, rest) {
-            ("platform", Some(rest)) => return canarie(rest).map(|verb| Ask::verb(verb).of(Place::Platform)),
+            ("platform", Some(rest)) => {
+                return canarie(&decoded(rest)?).map(|verb| Ask::verb(verb).of(Place::Platform));
+            }
             ("temporary_upload_path", None) => return Some(Ask::verb(Verb::UploadPath).of(Place::Gateway)),
             ("temporary_file", name) => return Ask::file(method, name).map(|ask| ask.of(Place::Gateway)),
             ("livez", None) if alone => return Some(Ask::verb(Verb::Livez).of(Place::Gateway)),
@@ -252,7 +254,7 @@ impl Ask {
             ("status", None) => Verb::Status,
             ("cancel", None) => Verb::Cancel,
             ("needs", None) => Verb::Needs,
-            ("service", Some(page)) if !page.is_empty() => canarie(page)?,
+            ("service", Some(page)) if !page.is_empty() => canarie(&decoded(page)?)?,
             (_, None) => canarie(&first)?,
             _ => return None,
         };
@@ -285,9 +287,9 @@ fn error_page(status: &str) -> Option<Verb> {
     ERROR_PAGES.into_iter().find(|page| page.as_str() == status).map(Verb::ErrorPage)
 }
 
-/// What the CANARIE registry asks for; the empty segment is the home page.
+/// What the CANARIE registry asks for, by its decoded segment; the empty one is the home page.
 fn canarie(segment: &str) -> Option<Verb> {
-    match &*decoded(segment)? {
+    match segment {
         "" => Some(Verb::Page(Page::Home)),
         "info" => Some(Verb::Info),
         "stats" => Some(Verb::Stats),

@@ -15,15 +15,18 @@ pub(crate) fn join(task: &Snapshot) -> Result<Bytes, StatusError> {
     let mut joined = String::with_capacity(open.len() + 192);
     write!(
         joined,
-        r#"{open}{comma}"attempts":{},"submitted":{},"sent":{},"started":{},"ended":{},"reason":{}}}"#,
+        r#"{open}{comma}"attempts":{},"submitted":{},"sent":{},"started":{},"ended":{}"#,
         history.attempts,
         At(Some(history.submitted)),
         At(history.sent),
         At(history.started),
         At(history.ended),
-        serde_json::Value::from(history.reason.as_deref()),
     )
     .map_err(|_| StatusError::NoObject)?;
+    if let Some(reason) = &history.reason {
+        write!(joined, r#","reason":{}"#, serde_json::Value::from(&**reason)).map_err(|_| StatusError::NoObject)?;
+    }
+    joined.push('}');
     Ok(joined.into())
 }
 

@@ -10,7 +10,7 @@
 //!
 //! The task's uuid is the first `uuid` of the query and is matched exactly, case included. With `detail=1` the answer
 //! also says, beside `uuid`, `status` and `result`: `attempts`, and `submitted`, `sent`, `started` and `ended` as
-//! RFC 3339 with milliseconds in UTC, or null.
+//! RFC 3339 with milliseconds in UTC, or null; and where the gateway has something to explain, `reason`.
 //!
 //! # An example
 //!

@@ -146,6 +146,11 @@ impl<S> Workflow<S> {
         misc.insert("stateful".into(), false.into());
         misc.insert("sg_url".into(), format!("{}/", place(request)).into());
         misc.shift_remove("sg_token");
+        for limit in ["wait_limit", "run_limit"] {
+            if let Some(value) = arguments.fields.get(limit) {
+                misc.insert(limit.into(), value.clone());
+            }
+        }
         if let Some(token) = request.headers().get(AUTHORIZATION).and_then(|token| token.to_str().ok()) {
             misc.insert("sg_token".into(), token.into());
         }

@@ -6,19 +6,32 @@ use super::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
-use std::{io::IsTerminal, time::Duration};
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
 
 /// How often is asked; a task that takes hours is asked less often.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// A gateway that restarts, or a task that a worker of another version has, is asked again for so long.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Asks until the task has ended; gives its last status. With `shown`, a person sees how far it is.
 pub(in crate::cli) async fn follow(http: &Http, service: &str, uuid: &str, shown: bool) -> Result<Value, String> {
     let path = format!("{}/status?uuid={uuid}", segment(service));
     let mut show = if shown { Show::new() } else { Show::Nothing };
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut answered) = (FIRST_PAUSE, Instant::now());
     loop {
-        let answer = http.get(&path).await?;
+        let answer = match http.look(&path).await {
+            Ok(answer) => answer,
+            Err(failed) if failed.passing && answered.elapsed() < PATIENCE => {
+                tokio::time::sleep(LAST_PAUSE).await;
+                continue;
+            }
+            Err(failed) => return Err(failed.into()),
+        };
+        answered = Instant::now();
         let state = answer["status"].as_str().unwrap_or_default();
         let ended = matches!(state, "SUCCESS" | "FAILURE" | "REVOKED" | "EXPIRED");
         let current = if state == "SUCCESS" { Some(100.0) } else { answer["result"]["current"].as_f64() };

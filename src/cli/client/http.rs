@@ -8,6 +8,25 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// No answer of a gateway is larger; results are bounded by their workers.
 const LARGEST: usize = 64 << 20;
 
+/// Why there is no answer.
+pub(in crate::cli) struct Failed {
+    why: String,
+    /// It may be another time: the gateway is away or busy, or a worker of another version has the task (code 204).
+    pub(in crate::cli) passing: bool,
+}
+
+impl Failed {
+    fn new(why: String, passing: bool) -> Self {
+        Self { why, passing }
+    }
+}
+
+impl From<Failed> for String {
+    fn from(failed: Failed) -> Self {
+        failed.why
+    }
+}
+
 /// One gateway, asked over HTTP.
 pub(in crate::cli) struct Http {
     client: reqwest::Client,
@@ -28,42 +47,49 @@ impl Http {
     }
 
     pub(in crate::cli) async fn get(&self, path: &str) -> Result<Value, String> {
+        Ok(self.look(path).await?)
+    }
+
+    /// As [`Http::get`], for whoever would ask again.
+    pub(in crate::cli) async fn look(&self, path: &str) -> Result<Value, Failed> {
         self.ask(self.client.get(self.url(path))).await
     }
 
     pub(in crate::cli) async fn post(&self, path: &str, form: &[(String, String)]) -> Result<Value, String> {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let request = self.client.post(self.url(path)).header("content-type", "application/x-www-form-urlencoded");
-        self.ask(request.body(body)).await
+        Ok(self.ask(request.body(body)).await?)
     }
 
     fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.base)
     }
 
-    async fn ask(&self, request: reqwest::RequestBuilder) -> Result<Value, String> {
+    async fn ask(&self, request: reqwest::RequestBuilder) -> Result<Value, Failed> {
         let request = request.header("accept", "application/json");
         let request = match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
-        let unreachable = |error: reqwest::Error| format!("{}: {}", self.base, reason(&error));
+        let unreachable = |error: reqwest::Error| Failed::new(format!("{}: {}", self.base, reason(&error)), true);
         let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
             body.extend_from_slice(&chunk);
             if body.len() > LARGEST {
-                return Err(format!("the answer is larger than {LARGEST} bytes"));
+                return Err(Failed::new(format!("the answer is larger than {LARGEST} bytes"), false));
             }
         }
-        let answer: Value =
-            serde_json::from_slice(&body).map_err(|_| format!("{status}, and no JSON: is it a gateway?"))?;
+        let no_json = |_| Failed::new(format!("{status}, and no JSON: is it a gateway?"), status.is_server_error());
+        let answer: Value = serde_json::from_slice(&body).map_err(no_json)?;
         if status.is_success() {
             return Ok(answer);
         }
         let said = answer["vesta"]["message"].as_str().unwrap_or("no reason given");
-        Err(format!("{status}, code {}: {said}", answer["vesta"]["code"]))
+        let code = &answer["vesta"]["code"];
+        let passing = status.is_server_error() || code == gateway_contract::code::VERSION_MISMATCH;
+        Err(Failed::new(format!("{status}, code {code}: {said}"), passing))
     }
 }
 
