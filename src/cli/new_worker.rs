@@ -83,10 +83,8 @@ impl NewWorker {
     fn files(&self) -> Result<Vec<(String, String, bool)>, String> {
         let name = &*self.name;
         let (parts, broker, worker, start) = match self.lang {
-            Language::Command => {
-                (COMMAND, "", COMMAND_TABLE, "/usr/bin/service-gateway worker --config gateway.toml @NAME@")
-            }
-            Language::Python => (PYTHON, BROKER, "", "/opt/@NAME@/venv/bin/celery -A worker worker --loglevel info"),
+            Language::Command => (COMMAND, "", COMMAND_TABLE, COMMAND_START),
+            Language::Python => (PYTHON, BROKER, "", PYTHON_START),
             Language::Rust => (RUST, BROKER, "", "/opt/@NAME@/@NAME@-worker"),
         };
         let source = if self.lang == Language::Rust { self.source()? } else { String::new() };
@@ -153,6 +151,14 @@ timeout = \"1h\"
 #memory = \"1 GiB\"                # of each process; also cpu_time, open_files
 ";
 
+/// What the trial may reach is not for good: only what `worker.env` names.
+const COMMAND_START: &str = "\
+/usr/bin/service-gateway worker --config gateway.toml --name @NAME@ @NAME@
+Environment=GATEWAY_DOCUMENTS__ALLOW_HOSTS=";
+
+/// `%%h` is Celery's own `%h`, the host. Without a name of its own it would be that of every worker of this host.
+const PYTHON_START: &str = "/opt/@NAME@/venv/bin/celery -A worker worker --hostname @NAME@@%%h --loglevel info";
+
 const COMMAND: &[(&str, &str)] = &[
     ("worker.sh", include_str!("new_worker/worker.sh.in")),
     ("test.sh", include_str!("new_worker/test.sh.in")),
@@ -183,8 +189,16 @@ macro_rules! package {
 }
 
 /// The package comes along, so that nothing but Celery has to be installed.
-const PYTHON: &[(&str, &str)] =
-    package!["__init__.py", "app.py", "exceptions.py", "outside.py", "request.py", "testing.py", "py.typed"];
+const PYTHON: &[(&str, &str)] = package![
+    "__init__.py",
+    "app.py",
+    "directories.py",
+    "exceptions.py",
+    "outside.py",
+    "request.py",
+    "testing.py",
+    "py.typed"
+];
 
 #[cfg(test)]
 mod tests {

@@ -6,13 +6,26 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, states
 from kombu import Exchange, Queue
 
 from .outside import Policy
 from .request import Request
 
 Function = Callable[[Request], Any]
+
+
+class _CallsBack(Task):
+    """Calls back once, after the result was handed over: who is called finds it. Not for a try that will be made again."""
+
+    abstract = True
+    policy: Policy | None = None
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        super().after_return(status, retval, task_id, args, kwargs, einfo)
+        argument = next(iter(args), kwargs.get("argument"))
+        if status in (states.SUCCESS, states.FAILURE) and isinstance(argument, Mapping):
+            Request(argument, task_id=task_id, policy=self.policy).call_back(status)
 
 
 def make_app(name: str = "worker", **settings: Any) -> Celery:
@@ -69,19 +82,15 @@ def service(
                 task.update_state(state=state, meta=meta)
 
             request = Request(argument, task_id=task.request.id or "", version=version, report=report, policy=policy)
-            status = "FAILURE"
-            try:
-                with request:
-                    request.require(*required)
-                    result = function(request)
-                status = "SUCCESS"
-                return result
-            finally:
-                request.call_back(status)
+            with request:
+                request.require(*required)
+                return function(request)
 
         if not run.__name__.isidentifier():
             run.__name__ = "run"  # a lambda; Celery makes code of the name
-        made = app.task(bind=True, name=f"{app.main}.{name}", **options)(run)
+        base = options.pop("base", None) or app.Task
+        told = type("Told", (_CallsBack, base), {"abstract": True, "policy": policy})
+        made = app.task(bind=True, base=told, name=f"{app.main}.{name}", **options)(run)
         # For `testing.try_out`.
         made.service = {"function": function, "version": version, "required": required, "type": name}
         return made

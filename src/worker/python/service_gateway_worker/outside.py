@@ -69,9 +69,23 @@ class Policy:
         """Whether ``address``, which ``host`` was resolved to, may be connected to."""
         if self.allow_private_networks or host.lower().strip("[]") in self.allow_hosts:
             return True
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-        inner = getattr(parsed, "ipv4_mapped", None) or getattr(parsed, "sixtofour", None)
-        return all(one.is_global and not one.is_multicast for one in (parsed, inner) if one is not None)
+        return _is_public(ipaddress.ip_address(address.partition("%")[0]))
+
+
+#: IPv6 prefixes after which an IPv4 address stands, with the bits that follow it: mapped and translated (RFC 4291,
+#: RFC 2765), NAT64 (RFC 6052), 6to4 (RFC 3056). They are judged by that address.
+_EMBEDDING = (("::ffff:0:0/96", 0), ("::ffff:0:0:0/96", 0), ("64:ff9b::/96", 0), ("2002::/16", 80))
+
+
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether it is one that everybody on the internet may reach anyway."""
+    if address.version == 4:
+        return address.is_global and not address.is_multicast
+    for prefix, follows in _EMBEDDING:
+        if address in ipaddress.IPv6Network(prefix):
+            return _is_public(ipaddress.IPv4Address(int(address) >> follows & 0xFFFF_FFFF))
+    # 2000::/3 is all global unicast there is; compatible (::127.0.0.1) and site-local addresses are outside of it.
+    return address in ipaddress.IPv6Network("2000::/3") and address.is_global
 
 
 class Refused(Exception):

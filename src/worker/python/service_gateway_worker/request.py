@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import math
@@ -9,7 +10,6 @@ import os
 import re
 import shutil
 import socket
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from . import directories
 from .exceptions import DownloadError, InvalidAnnotationFormat, MissingParameterError, UploadError
 from .outside import CHUNK, Outside, Policy, Refused, redact
 
@@ -81,6 +82,7 @@ class Request:
         self._told_at = -math.inf
         self._document: Path | None = None
         self._directory: Path | None = None
+        self._lock = -1
 
     def __enter__(self) -> Request:
         return self
@@ -90,13 +92,15 @@ class Request:
     ) -> None:
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
+            os.close(self._lock)
             self._directory = self._document = None
 
     @property
     def directory(self) -> Path:
-        """A directory of this task's own, for nobody's eyes but ours; removed at the end."""
+        """A directory of this task's own, for nobody's eyes but ours; removed at the end, or by the next task if this
+        one is killed."""
         if self._directory is None:
-            self._directory = Path(tempfile.mkdtemp(prefix="service-gateway-"))
+            self._directory, self._lock = directories.make()
         return self._directory
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -228,7 +232,7 @@ class Request:
             return self.outside.exchange(method, url, body, headers)
         except Refused as refused:
             raise UploadError(f"{what}: {redact(url)} cannot be used: {refused}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise UploadError(f"{what}: {redact(url)} cannot be reached: {type(reason).__name__}") from None
 

@@ -1,9 +1,13 @@
+import json
 import tempfile
 import unittest
 from pathlib import Path
 
 from service_gateway_worker import Request, exceptions, make_app, service
+from service_gateway_worker.outside import Policy
 from service_gateway_worker.testing import try_out
+
+from .server import Server
 
 app = make_app("worker")
 
@@ -14,6 +18,12 @@ def words(request: Request) -> dict:
     request.set_progress(50)
     request.store_annotations([{"n": 1}])
     return {"words": len(request.document().read_text().split()), "language": request.get("language")}
+
+
+@service(app, "quick", policy=Policy(allow_private_networks=True))
+def quick(request: Request) -> None:
+    if request.get("fail"):
+        raise ValueError("asked to")
 
 
 class App(unittest.TestCase):
@@ -33,6 +43,18 @@ class App(unittest.TestCase):
         self.assertEqual([state for state, _ in tried.states], ["PROGRESS"])
         with self.assertRaisesRegex(exceptions.MissingParameterError, "language"):
             try_out(words)
+
+    def test_callbacks_come_once_and_after_the_result(self):
+        with Server(lambda _: (200, {}, b"")) as server:
+            misc = {"callback_url": server.url("/c"), "language": "fr"}
+            argument = {"service": {"type": "quick", "misc": misc}}
+            quick.run(argument)
+            self.assertEqual(server.seen, [], "the function's end is not yet the task's")
+            quick.apply([argument], task_id="1")
+            misc["fail"] = True
+            quick.apply(kwargs={"argument": argument}, task_id="2")
+        told = [json.loads(one.body) for one in server.seen]
+        self.assertEqual(told, [{"uuid": "1", "status": "SUCCESS"}, {"uuid": "2", "status": "FAILURE"}])
 
     def test_quorum_queues_and_shared_ones(self):
         other = make_app("other")

@@ -1,7 +1,14 @@
 import json
 import math
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from service_gateway_worker import Policy, Request, exceptions
 from service_gateway_worker.outside import redact
@@ -74,6 +81,13 @@ class Documents(unittest.TestCase):
             ("h", "2606:2800:220:1::1", True),
             ("h", "2002:7f00:1::", False),
             ("h", "224.0.0.1", False),
+            ("h", "::127.0.0.1", False),
+            ("h", "::ffff:0:10.0.0.1", False),
+            ("h", "64:ff9b::7f00:1", False),
+            ("h", "64:ff9b::808:808", True),
+            ("h", "2002:808:808::1", True),
+            ("h", "fec0::1", False),
+            ("h", "4000::1", False),
         ):
             self.assertEqual(Policy().admits(host, address), admitted, address)
         environment = {"SERVICE_GATEWAY_ALLOW_HOSTS": "Store, other"}
@@ -174,3 +188,26 @@ class Stores(unittest.TestCase):
         with self.assertLogs("service_gateway_worker", "WARNING") as more:
             request(misc={"callback_url": "http://127.0.0.1:1/c?k=pa55"}).call_back("FAILURE")
         self.assertNotIn("pa55", str(logs.output + more.output))
+        with socket.create_server(("127.0.0.1", 0)) as server, self.assertLogs("service_gateway_worker", "WARNING"):
+            threading.Thread(target=lambda: server.accept()[0].sendall(b"no HTTP\r\n\r\n"), daemon=True).start()
+            url = f"http://127.0.0.1:{server.getsockname()[1]}/c"
+            request(misc={"callback_url": url}).call_back("SUCCESS")
+
+
+class Directories(unittest.TestCase):
+    def test_what_a_killed_task_left_goes_with_the_next(self):
+        make = "from service_gateway_worker import directories as d; print(d.make()[0], flush=True); input()"
+        with tempfile.TemporaryDirectory() as place, mock.patch.object(tempfile, "tempdir", place):
+            environment = {**os.environ, "TMPDIR": place}
+            with subprocess.Popen(
+                [sys.executable, "-c", make], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ) as other:
+                theirs = Path(other.stdout.readline().strip())
+                os.utime(theirs, (0, 0))
+                with request() as asked:
+                    mine = asked.directory
+                    self.assertTrue(theirs.is_dir() and mine.is_dir(), "both are at work")
+                other.kill()
+            with request() as asked:
+                self.assertTrue(asked.directory.is_dir())
+                self.assertFalse(theirs.exists() or mine.exists())
