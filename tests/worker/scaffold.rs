@@ -33,11 +33,31 @@ impl New {
         let readme = fs::read_to_string(directory.join("README.md")).unwrap();
         assert!(readme.contains(&name) && readme.lines().count() <= 12, "{readme}");
         let unit = fs::read_to_string(directory.join(format!("{name}-worker.service"))).unwrap();
-        assert!(unit.contains("ExecStart=/") && !unit.contains('@'), "{unit}");
         let new = Self { _place: place, directory, name };
+        new.systemd_takes(&unit);
         let output = cli(&new.directory, &["check"]);
         assert_eq!(output.code, 0, "{}{}", output.stdout, output.stderr);
         new
+    }
+
+    /// systemd reads the unit as it is meant, and the unit lets nobody reach what only a trial may.
+    fn systemd_takes(&self, unit: &str) {
+        let start =
+            unit.lines().find_map(|line| line.strip_prefix("ExecStart=/")).expect("a program by its whole path");
+        let program = format!("/{}", start.split(' ').next().unwrap());
+        // It looks for the program, too.
+        let file = self.directory.join("verified.service");
+        fs::write(&file, unit.replace(&program, env!("CARGO_BIN_EXE_service-gateway"))).unwrap();
+        let verified = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file), PATIENCE);
+        let said = String::from_utf8_lossy(&verified.stderr).into_owned();
+        assert_eq!(said.lines().find(|line| line.contains("verified.service")), None, "{said}");
+        fs::remove_file(file).unwrap();
+        let name = format!("{}@%%h", self.name);
+        match start {
+            celery if celery.contains("celery") => assert!(celery.contains(&format!("--hostname {name} ")), "{celery}"),
+            ours if ours.contains("worker --config") => assert!(unit.contains("ALLOW_HOSTS=\n"), "{unit}"),
+            _ => {}
+        }
     }
 
     /// Runs a command there; it must succeed.
