@@ -12,6 +12,7 @@
 //! | `celery.rs` | real Celery clients: tasks of both protocols, inspect and control |
 //! | `flower.rs` | Flower: the worker, its tasks, and a task stopped from its page |
 //! | `handler.rs` | a handler in Rust instead of a program |
+//! | `permissions.rs` | a worker with the rights that the README gives it |
 //! | `health.rs` | a command that is not there |
 //! | `workflow.rs` | chains, by a worker of ours |
 //! | `scaffold.rs` | `new-worker`: what it writes is really run |
@@ -38,6 +39,7 @@ mod flower;
 mod handler;
 mod health;
 mod losses;
+mod permissions;
 mod place;
 mod python;
 mod runs;
