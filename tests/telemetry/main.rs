@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `collector.rs` | an OTLP collector, over HTTP and gRPC, that keeps what it gets |
+//! | `tls.rs` | a collector behind TLS |
 //! | `traces.rs` | one trace from the client's request to the callback, with the embedded broker |
 //! | `across.rs` | the same over RabbitMQ: our worker, and a real Celery worker with OpenTelemetry's own package |
 //! | `away.rs` | a collector that is not there |
@@ -32,4 +33,5 @@ mod away;
 mod collector;
 mod logs;
 mod metrics;
+mod tls;
 mod traces;
