@@ -15,7 +15,7 @@ use tracing::warn;
 pub struct Limits {
     /// For name, connection and TLS together (default 10 s).
     pub connect_timeout: Duration,
-    /// Without a single byte from the other side (default 30 s).
+    /// Without a single byte from the other side, or while something is handed in, to it (default 30 s).
     pub stall_timeout: Duration,
     /// How often what may pass (no connection, a time-out, a 5xx answer) is tried again (default 3).
     pub retries: u32,
@@ -57,6 +57,8 @@ pub struct Client {
     pub(crate) http: reqwest::Client,
     /// Follows no redirect: what is handed in must arrive where it was sent, or not at all.
     pub(crate) strict: reqwest::Client,
+    /// As `strict`, for bodies that take their time: see `upload`, which has a clock of its own.
+    pub(crate) slow: reqwest::Client,
     pub(crate) policy: Arc<Policy>,
     pub(crate) limits: Limits,
     /// What every request carries besides: its place in a trace.
@@ -72,8 +74,8 @@ impl Client {
     pub fn new(policy: Policy, limits: Limits) -> Result<Self, ClientFault> {
         let policy = Arc::new(policy);
         let tls = tls()?;
-        let build = |redirects| {
-            reqwest::Client::builder()
+        let build = |redirects, patience: Option<Duration>| {
+            let client = reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.clone())
                 .dns_resolver(JudgingResolver { policy: policy.clone() })
                 .redirect(redirects)
@@ -81,13 +83,17 @@ impl Client {
                 .referer(false)
                 .retry(reqwest::retry::never()) // retrying is ours: see `download`
                 .connect_timeout(limits.connect_timeout)
-                .read_timeout(limits.stall_timeout)
-                .user_agent(AGENT)
-                .build()
+                .user_agent(AGENT);
+            match patience {
+                Some(patience) => client.read_timeout(patience).build(),
+                None => client.build(),
+            }
         };
-        let http = build(redirects(policy.clone(), limits.redirects))?;
-        let strict = build(redirect::Policy::none())?;
-        Ok(Self { http, strict, policy, limits, trace: HeaderMap::new() })
+        let http = build(redirects(policy.clone(), limits.redirects), Some(limits.stall_timeout))?;
+        let strict = build(redirect::Policy::none(), Some(limits.stall_timeout))?;
+        // Its read timeout would count while we send, too.
+        let slow = build(redirect::Policy::none(), None)?;
+        Ok(Self { http, strict, slow, policy, limits, trace: HeaderMap::new() })
     }
 
     /// The same client; its requests carry these headers `traceparent` and `tracestate` (W3C Trace Context). What no

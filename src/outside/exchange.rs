@@ -1,24 +1,13 @@
-//! Short exchanges: JSON asked for, JSON handed in, a file handed in.
+//! Short exchanges: a question, and an answer that fits into memory.
 
 use crate::{Client, policy::Fault, redact};
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
 use reqwest::{
-    Body, Method, RequestBuilder, Response,
-    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap},
-};
-use std::{
-    hash::{BuildHasher, RandomState},
-    path::Path,
+    Method, RequestBuilder, Response,
+    header::{ACCEPT, HeaderMap},
 };
 use thiserror::Error;
-use tokio::{
-    fs::File,
-    io::{AsyncReadExt, BufReader},
-};
 use url::Url;
-
-/// What is read of a file at once, in bytes.
-const CHUNK: usize = 64 << 10;
 
 /// What a server answered. Any status is an answer; no redirect was followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,60 +66,6 @@ impl Client {
         self.exchange(self.strict.get(url).header(ACCEPT, "application/json"), &shown, Some(limit)).await
     }
 
-    /// Hands in JSON (`POST`). The answer's body is not read.
-    ///
-    /// # Errors
-    /// [`ExchangeFault`].
-    pub async fn post_json(&self, url: &str, json: impl Into<Vec<u8>>) -> Result<Reply, ExchangeFault> {
-        let (url, shown) = self.admitted(url)?;
-        let request = self.strict.post(url).header(ACCEPT, "application/json");
-        self.exchange(request.header(CONTENT_TYPE, "application/json").body(json.into()), &shown, None).await
-    }
-
-    /// Hands in a file as it is at this moment (`PUT`, `application/octet-stream`). The answer's body is not read.
-    ///
-    /// # Errors
-    /// [`ExchangeFault`].
-    pub async fn put_file(&self, url: &str, file: &Path) -> Result<Reply, ExchangeFault> {
-        let (url, shown) = self.admitted(url)?;
-        let (size, chunks) = chunks(file).await?;
-        let request = self.strict.put(url).header(CONTENT_TYPE, "application/octet-stream");
-        self.exchange(request.header(CONTENT_LENGTH, size).body(Body::wrap_stream(chunks)), &shown, None).await
-    }
-
-    /// Hands in a file as it is at this moment, as the only field of a form (`POST`, `multipart/form-data`), under a
-    /// `name` of letters, digits and dots; with one further header. Of the answer at most `limit` bytes are taken.
-    ///
-    /// # Errors
-    /// [`ExchangeFault`].
-    pub async fn post_file(
-        &self,
-        url: &str,
-        file: &Path,
-        name: &str,
-        header: Option<(&str, &str)>,
-        limit: usize,
-    ) -> Result<Reply, ExchangeFault> {
-        let (url, shown) = self.admitted(url)?;
-        let (size, chunks) = chunks(file).await?;
-        // Nobody can put it into a file beforehand.
-        let boundary = format!("{:016x}{:016x}", random(), random());
-        let head = format!(
-            "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
-             Content-Type: application/octet-stream\r\n\r\n"
-        );
-        let tail = format!("\r\n--{boundary}--\r\n");
-        let length = size + (head.len() + tail.len()) as u64;
-        let one = |text: String| futures_util::stream::once(async move { Ok(text.into_bytes()) });
-        let body = Body::wrap_stream(one(head).chain(chunks).chain(one(tail)));
-        let mut request = self.strict.post(url).header(CONTENT_LENGTH, length).body(body);
-        request = request.header(CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"));
-        if let Some((name, value)) = header {
-            request = request.header(name, value);
-        }
-        self.exchange(request, &shown, Some(limit)).await
-    }
-
     /// Sends a request with headers of the caller's, and asks for JSON. Of the answer at most `limit` bytes are taken; a
     /// longer one is a fault.
     ///
@@ -149,7 +84,7 @@ impl Client {
         self.exchange(request.body(body), &shown, Some(limit)).await
     }
 
-    fn admitted(&self, url: &str) -> Result<(Url, String), ExchangeFault> {
+    pub(crate) fn admitted(&self, url: &str) -> Result<(Url, String), ExchangeFault> {
         let shown = redact(url);
         match self.policy.fetched(url) {
             Ok(url) => Ok((url, shown)),
@@ -157,7 +92,7 @@ impl Client {
         }
     }
 
-    async fn exchange(
+    pub(crate) async fn exchange(
         &self,
         request: RequestBuilder,
         shown: &str,
@@ -171,24 +106,6 @@ impl Client {
         };
         Ok(Reply { status, body })
     }
-}
-
-/// A file's size, and its bytes: no more than that, should it still grow.
-async fn chunks(file: &Path) -> std::io::Result<(u64, impl Stream<Item = std::io::Result<Vec<u8>>> + Send + 'static)> {
-    let file = File::open(file).await?;
-    let size = file.metadata().await?.len();
-    let reader = BufReader::with_capacity(CHUNK, file.take(size));
-    let chunks = futures_util::stream::try_unfold(reader, async |mut reader| {
-        let mut chunk = Vec::with_capacity(CHUNK);
-        let read = (&mut reader).take(CHUNK as u64).read_to_end(&mut chunk).await?;
-        Ok::<_, std::io::Error>((read > 0).then_some((chunk, reader)))
-    });
-    Ok((size, chunks))
-}
-
-/// The standard library's hash keys are random, and another for each.
-fn random() -> u64 {
-    RandomState::new().hash_one(0)
 }
 
 async fn read(answer: Response, shown: &str, limit: usize) -> Result<Vec<u8>, ExchangeFault> {

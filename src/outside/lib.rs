@@ -25,6 +25,7 @@ mod exchange;
 mod policy;
 mod redact;
 mod resolve;
+mod upload;
 
 pub use client::{Client, ClientFault, Limits, plain_client};
 pub use download::{DownloadFault, Downloaded, extension};

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used)] // the lint looks only into test functions, not into their helpers
 
 use gateway_outside::{Client, ExchangeFault, Fault, Limits, Policy};
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
+    time::sleep,
 };
 
 /// A server that answers every request with the same; nothing, if that is empty.
@@ -56,6 +57,41 @@ async fn faults_are_told_apart_without_passwords() {
     assert!(matches!(fault, ExchangeFault::Network { .. }), "{fault:?}");
     let fault = client().put_file(&silent, "/nonexistent".as_ref()).await.unwrap_err();
     assert!(matches!(fault, ExchangeFault::File(_)), "{fault:?}");
+}
+
+/// A server that reads a request slowly, `size` bytes at least, and then answers.
+async fn slow_server(size: usize) -> String {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(8).unwrap();
+    let url = format!("http://{}/x", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let (mut piece, mut read) = (vec![0; 32 << 10], 0);
+        while read < size {
+            read += socket.read(&mut piece).await.unwrap();
+            sleep(Duration::from_millis(5)).await;
+        }
+        socket.write_all(b"HTTP/1.1 201 Made\r\ncontent-length: 3\r\n\r\nurl").await.unwrap();
+        socket.read_to_end(&mut piece).await
+    });
+    url
+}
+
+#[tokio::test]
+async fn what_is_handed_in_may_take_longer_than_nothing_may_move() {
+    const SIZE: usize = 4 << 20; // 128 pieces and more: at least three times the client's patience
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&vec![7; SIZE]).unwrap();
+    let reply = client().put_file(&slow_server(SIZE).await, file.path()).await.unwrap();
+    assert_eq!(reply.status, 201);
+    let reply = client().post_file(&slow_server(SIZE).await, file.path(), "x.bin", None, 10).await.unwrap();
+    assert_eq!((reply.status, reply.body.as_slice()), (201, &b"url"[..]));
+    assert_eq!(client().post_json(&slow_server(SIZE).await, vec![b' '; SIZE]).await.unwrap().status, 201);
+    let small = tempfile::NamedTempFile::new().unwrap();
+    let fault = client().put_file(&server("").await, small.path()).await.unwrap_err();
+    assert!(matches!(fault, ExchangeFault::TimedOut { .. }), "nothing moves: {fault:?}");
 }
 
 #[tokio::test]
