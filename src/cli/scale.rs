@@ -1,6 +1,6 @@
 //! `service-gateway scale`
 
-use super::{ConfigFile, client::Http, exit, failed, logs, serve::Stop};
+use super::{ConfigFile, NO_TOKENS, client::Http, exit, failed, logs, serve::Stop};
 use crate::{engine::now, scale::Scaler};
 use std::{process::ExitCode, time::Duration};
 
@@ -33,7 +33,7 @@ impl Scale {
     }
 
     fn scale(self) -> Result<(), ExitCode> {
-        let loaded = self.config.load(&[])?;
+        let loaded = self.config.load_without(&NO_TOKENS)?;
         let export = logs::start(&loaded.config.telemetry, "service-gateway-scale", false).map_err(failed)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");

@@ -1,9 +1,9 @@
 //! `service-gateway worker`
 
-use super::{ConfigFile, exit, failed, logs, say};
+use super::{ConfigFile, NO_TOKENS, exit, failed, logs, say};
 use crate::{broker::amqp, locate, plan, workflow};
 use gateway_amqp::Address;
-use gateway_config::{BrokerUrl, Config};
+use gateway_config::{BrokerUrl, Config, ResultBackend};
 use gateway_outside::{Client, Limits};
 use gateway_worker::{
     GatewayFiles, GuardCommand, KeepFiles, OnLost, RunnerSettings, Service, Stop, Work, WorkerOptions,
@@ -37,8 +37,8 @@ impl Worker {
     }
 
     fn work(self) -> Result<(), ExitCode> {
-        // Nobody sends a worker requests: machines with workers need not have the key that tokens are signed with.
-        let loaded = self.config.load(&[("auth.mode", "none"), ("auth.key", "")])?;
+        // Tasks are written down by the gateway alone: workers do not reach its store.
+        let loaded = self.config.load_without(&[&NO_TOKENS[..], &[("store.url", "sqlite::memory:")]].concat())?;
         let config = &loaded.config;
         let usage = |why: String| {
             say(&format!("service-gateway: {why}"));
@@ -47,6 +47,13 @@ impl Worker {
         let BrokerUrl::Amqp(url) = &config.broker.url else {
             return Err(usage("broker.url is \"embedded\": `serve` runs the workers itself".to_owned()));
         };
+        if config.broker.result_backend != ResultBackend::Rpc {
+            let backend = config.broker.result_backend.redacted();
+            return Err(usage(format!(
+                "broker.result_backend is {backend:?}, and this worker sends its results by \"rpc\" alone: the gateway \
+                 would not hear them; set it to \"rpc\", or run the service's tasks by a Celery worker"
+            )));
+        }
         let address = Address::parse(url.expose()).map_err(failed)?;
         let services = self.services.iter().enumerate();
         let services = services.filter(|(at, name)| !self.services[..*at].contains(name)); // said twice

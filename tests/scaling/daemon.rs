@@ -76,6 +76,11 @@ fn one_of_two_daemons_acts_and_the_other_takes_over() {
 #[test]
 fn what_cannot_be_scaled_is_said() {
     let place = Place::new(Rabbit::shared(), "true", "", "");
+    // It checks no tokens: a machine with workers need not have the key.
+    let keyless = format!("[broker]\nurl = \"{}\"\n[auth]\nkey = \"env:NOT_THERE\"\n", place.broker.url());
+    fs::write(place.file("keyless.toml"), keyless).unwrap();
+    let asked = cli(place.gateway.directory(), &["scale", "--config", "keyless.toml", "nothing"]);
+    assert!(asked.stderr.contains("nothing") && !asked.stderr.contains("NOT_THERE"), "{asked:?}");
     let asked = cli(place.gateway.directory(), &["scale", "nothing"]);
     assert!(asked.code == 1 && asked.stderr.contains("no service \"nothing\" is configured"), "{asked:?}");
     fs::write(place.file("embedded.toml"), "[auth]\nmode = \"none\"\n[services.a]\n").unwrap();

@@ -69,4 +69,22 @@ fn wrong_usage_is_told_and_exits_2() {
     assert!(worker(&[]).contains("SERVICE"));
     assert!(worker(&["a", "--name", "x@y"]).contains("--name"));
     assert!(!worker(&["c"]).contains("pa55word"));
+    config(&format!("[broker]\nurl = \"amqp://localhost/\"\nresult_backend = \"redis://:pa55word@h\"\n{services}"));
+    let refused = worker(&["a"]);
+    assert!(
+        refused.contains("broker.result_backend") && refused.contains("rpc"),
+        "its results would be lost: {refused}"
+    );
+    assert!(!refused.contains("pa55word"));
+}
+
+#[test]
+fn what_a_worker_has_no_use_for_may_be_missing_and_is_not_warned_of() {
+    let place = Place::new("without", "echo 1", "timeout = \"1m\"");
+    let worker = place.worker_with(|command| {
+        command.env("GATEWAY_SERVER__LISTEN", "0.0.0.0:1").env("GATEWAY_AUTH__MODE", "jwt");
+        command.env("GATEWAY_AUTH__KEY", "env:NOT_THERE").env("GATEWAY_STORE__URL", "env:NOT_THERE");
+    });
+    assert_eq!(place.end(&place.submit(&[]))["result"], 1);
+    assert!(!worker.log().contains("WARN"), "{}", worker.log());
 }

@@ -1,7 +1,9 @@
 //! `[services]`: routes, queues, errors, workers.
 
 use super::{Check, numbers::positive};
-use crate::{About, BrokerUrl, Config, Service, Worker, reader::quote, schema::join, sections::WORKFLOW};
+use crate::{
+    About, BrokerUrl, Config, ResultBackend, Service, Worker, reader::quote, schema::join, sections::WORKFLOW,
+};
 use std::collections::BTreeMap;
 
 /// First path segments that are the gateway's own.
@@ -113,7 +115,14 @@ fn one(at: &str, table: &str, service: &Service, config: &Config, check: &mut Ch
     about(&join(at, "about"), &service.about, check);
     errors(&join(at, "errors"), &service.errors, check);
     match &service.worker {
-        Some(program) => worker(&join(at, "worker"), table, program, check),
+        Some(program) => {
+            worker(&join(at, "worker"), table, program, check);
+            if config.broker.url != BrokerUrl::Embedded && config.broker.result_backend != ResultBackend::Rpc {
+                let reason = "`service-gateway worker` sends results by \"rpc\" alone and does not start with another \
+                              broker.result_backend";
+                check.warn(&join(at, "worker"), reason);
+            }
+        }
         None if config.broker.url == BrokerUrl::Embedded && check.sound("broker.url") => {
             check.warn(at, "no [worker]: with the embedded broker nobody else can do its tasks, they wait")
         }

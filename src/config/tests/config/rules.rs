@@ -332,4 +332,7 @@ fn a_service_without_worker_is_a_warning_under_the_embedded_broker() {
     assert!(warnings("[services.a]").contains("services.a: no [worker]"));
     assert!(!warnings("[broker]\nurl = \"amqp://h/v\"\n[services.a]").contains("no [worker]"));
     assert!(!warnings("[services.a.worker]\ncommand = [\"a\"]").contains("no [worker]"));
+    let workers = |broker: &str| warnings(&format!("[broker]\n{broker}\n[services.a.worker]\ncommand = [\"a\"]"));
+    assert!(workers("url = \"amqp://h/v\"\nresult_backend = \"amqp\"").contains("services.a.worker: `service-gateway"));
+    assert_eq!(workers("url = \"amqp://h/v\"") + &workers("result_backend = \"amqp\""), "");
 }
