@@ -6,6 +6,7 @@
 //! | what it knows of its tasks | `table` |
 //! | one task, from its delivery to its receipt | `attend` |
 //! | reports, retries, putting back | `desk` |
+//! | copies of a task: those that wait, or go back | `copies` |
 //! | commands and questions | `control` |
 //! | events | `events` |
 //!
@@ -16,6 +17,7 @@
 
 mod attend;
 mod control;
+mod copies;
 mod desk;
 mod events;
 mod options;

@@ -34,12 +34,17 @@ impl Place {
 
     /// The same at that node with any command (TOML); `toml` is added to the configuration.
     pub(crate) fn at(broker: Rabbit, name: &str, command: &str, more: &str, toml: &str) -> Self {
+        Self::with(broker, name, "", command, more, toml)
+    }
+
+    /// The same with further keys of the service itself.
+    pub(crate) fn with(broker: Rabbit, name: &str, service: &str, command: &str, more: &str, toml: &str) -> Self {
         let queue = format!("ours-{name}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let url = broker.url();
         let configuration = format!(
             "[broker]\nurl = \"{url}\"\nreply_queue = \"{queue}.replies\"\n[auth]\nmode = \"none\"\n\
              [telemetry]\nlog = \"debug,lapin=off,hyper_util=off,reqwest=off\"\n{toml}\n\
-             [services.{SERVICE}]\nqueue = \"{queue}\"\nversion = \"1.2.3\"\nrequires_document = false\n\
+             [services.{SERVICE}]\nqueue = \"{queue}\"\nversion = \"1.2.3\"\nrequires_document = false\n{service}\n\
              [services.{SERVICE}.worker]\ncommand = {command}\n{more}\n"
         );
         let gateway = Gateway::start(&configuration);

@@ -1,7 +1,8 @@
 //! SIGTERM, once and twice; wrong usage.
 
 use crate::{
-    place::{Place, processes_of},
+    place::{Place, processes_of, shell},
+    rabbit::Rabbit,
     support::{cli, wait_for},
 };
 use std::fs;
@@ -48,6 +49,25 @@ fn asked_twice_it_stops_what_runs_and_gives_it_to_another() {
         assert_eq!(place.lines("began").len(), 2);
         place.holds(0);
     }
+}
+
+#[test]
+fn a_quorum_queues_limit_does_not_count_workers_that_stop_in_order() {
+    let limited = "queue_type = \"quorum\"\nqueue_arguments = { x-delivery-limit = 1 }";
+    let place = Place::with(Rabbit::shared(), "quorum", limited, &shell(GATED), "", "");
+    let uuid = place.submit(&[]);
+    for runs in 1..=3 {
+        let mut worker = place.worker();
+        wait_for("it runs", || place.lines("began").len() == runs);
+        worker.terminate();
+        wait_for("it heard", || worker.log().contains("stopping: no new tasks"));
+        worker.terminate();
+        assert_eq!(worker.wait().code(), Some(0), "{}", worker.log());
+        place.holds(1);
+    }
+    place.touch("go");
+    let _next = place.worker();
+    assert_eq!(place.end(&uuid)["result"], 1);
 }
 
 #[test]

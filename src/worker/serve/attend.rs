@@ -1,7 +1,7 @@
 //! One task: from its delivery to its receipt.
 
 use super::{
-    OnLost,
+    OnLost, copies,
     desk::{Desk, Handed, Served},
     events::{now, seconds},
     table::{Entered, Held, Shown, Stage},
@@ -10,7 +10,7 @@ use crate::{Ending, Event, Job, Verdict};
 use gateway_amqp::IncomingTask;
 use gateway_celery::{
     Field, Message,
-    serve::{Request, again, iso, raised},
+    serve::{Request, iso, raised},
 };
 use gateway_contract::{Span, TraceContext, span};
 use serde_json::{Value, json, value::RawValue};
@@ -30,8 +30,6 @@ const RETRY_FIRST: i64 = 1_000;
 const RETRY_MOST: i64 = 60_000;
 /// A task that was interrupted by others than us comes back after a moment.
 const INTERRUPTED: Duration = Duration::from_secs(1);
-/// The header of a copy that says how many runs of its task were lost.
-const LOSSES: &str = "service_gateway_losses";
 /// The longest text about a result or an exception in an event, in characters.
 const SHOWN: usize = 1024;
 
@@ -49,7 +47,7 @@ pub(crate) async fn attend(desk: Arc<Desk>, incoming: IncomingTask) {
             return;
         }
     };
-    let held = match desk.table.enter(&request, &message.routing_key, redelivered, receipt) {
+    let held = match desk.table.enter(&request, &message, redelivered, receipt) {
         Entered::New(held) => held,
         Entered::Known => {
             tracing::info!(uuid = request.id, redelivered, "delivered once more while it is here: it goes on");
@@ -62,7 +60,7 @@ pub(crate) async fn attend(desk: Arc<Desk>, incoming: IncomingTask) {
         }
     };
     let Some(service) = desk.service(&request.task).cloned() else {
-        return unknown(&desk, &request, &held, queue).await;
+        return unknown(&desk, &request, &message, &held, queue).await;
     };
     let task = Attended {
         desk: &desk,
@@ -75,28 +73,20 @@ pub(crate) async fn attend(desk: Arc<Desk>, incoming: IncomingTask) {
     };
     match task.attend(redelivered).await {
         Next::Ended => desk.settle(&held).await,
-        Next::Round => drop(desk.acknowledge(&held).await),
-        Next::Again => {
-            if !desk.acknowledge(&held).await {
-                desk.table.deal_with(&held);
-            }
-        }
-        Next::Back => {
-            let fresh = service.service.on_lost == OnLost::Fail;
-            desk.put_back(&held, queue, &request, fresh.then_some(&message)).await;
-        }
+        Next::Round => desk.acknowledge(&held).await,
+        Next::Back => desk.put_back(&held, queue, &request, &message).await,
     }
 }
 
 /// A task that nobody here knows.
-async fn unknown(desk: &Desk, request: &Request, held: &Held, queue: usize) {
+async fn unknown(desk: &Desk, request: &Request, message: &Message, held: &Held, queue: usize) {
     tracing::error!(uuid = request.id, name = request.task, known = ?desk.tasks(), "a task is not one of ours: it fails");
     let result = raised("NotRegistered", &request.task);
     let exception = format!("NotRegistered({:?})", request.task);
     desk.events.task("task-failed", &request.id, json!({ "exception": exception, "traceback": null }));
     match desk.report_end(request, "FAILURE", &result).await {
         true => desk.settle(held).await,
-        false => desk.put_back(held, queue, request, None).await,
+        false => desk.put_back(held, queue, request, message).await,
     }
 }
 
@@ -104,10 +94,8 @@ async fn unknown(desk: &Desk, request: &Request, held: &Held, queue: usize) {
 enum Next {
     /// It is done with.
     Ended,
-    /// A copy of it waits with the broker, which is the same task as before.
+    /// A copy of it waits with the broker.
     Round,
-    /// A copy of it waits with the broker, which is another try.
-    Again,
     /// It goes back.
     Back,
 }
@@ -193,7 +181,7 @@ impl Attended<'_> {
                 return None;
             }
             if left > SHORT {
-                return Some(self.go_round(self.request.retries, self.losses(), eta).await);
+                return Some(self.go_round(self.request.retries, copies::losses(self.message), eta).await);
             }
             self.desk.pause(left, &self.held.cancel).await;
             if let Some(next) = self.discarded().await {
@@ -205,27 +193,18 @@ impl Attended<'_> {
         }
     }
 
-    /// How many of its runs were lost before this one.
-    fn losses(&self) -> u32 {
-        match self.message.header(LOSSES) {
-            Some(Field::Int(count)) => u32::try_from(*count).unwrap_or_default(),
-            _ => 0,
-        }
-    }
-
     /// A copy of the task waits with the broker until `due`, retried and lost so often.
     async fn go_round(&self, retries: u32, losses: u32, due: i64) -> Next {
         self.desk.table.stage(self.held, Stage::Leaving);
-        let parked = match again(self.message, retries, Some(&iso(due))) {
-            Ok(copy) => self.desk.delay(self.queue, counted(copy, losses), due).await,
+        let parked = match copies::copy(self.message, retries, losses, Some(due)) {
+            Ok(copy) => self.desk.delay(self.queue, copy, due).await,
             Err(unreadable) => Handed::Refused(unreadable.to_string()),
         };
         match parked {
             Handed::Over => {
                 let shown = Shown::new(self.request, &self.message.routing_key, false);
                 self.desk.table.wait(due, shown, now());
-                let same = (retries, losses) == (self.request.retries, self.losses());
-                if same { Next::Round } else { Next::Again }
+                Next::Round
             }
             Handed::Not => Next::Back,
             Handed::Refused(why) => self.fail("ValueError", &format!("the task cannot wait: {why}")).await,
@@ -342,7 +321,7 @@ impl Attended<'_> {
     /// The run was lost, and this worker was not.
     async fn lost(&self, message: &str) -> Next {
         const LOST: &str = "WorkerLostError";
-        let (losses, service) = (self.losses() + 1, &self.service.service);
+        let (losses, service) = (copies::losses(self.message).saturating_add(1), &self.service.service);
         if service.on_lost == OnLost::Fail {
             return self.fail(LOST, message).await;
         }
@@ -365,7 +344,7 @@ impl Attended<'_> {
     /// A failure, or another try if there is one left.
     async fn failed(&self, class: &str, message: &str) -> Next {
         if self.request.retries < self.service.service.retries {
-            return self.retry(class, message, self.request.retries + 1, self.losses()).await;
+            return self.retry(class, message, self.request.retries + 1, copies::losses(self.message)).await;
         }
         self.fail(class, message).await
     }
@@ -379,7 +358,7 @@ impl Attended<'_> {
 
     /// Another try: the task goes round once more, retried and lost so often.
     async fn retry(&self, class: &str, message: &str, retries: u32, losses: u32) -> Next {
-        let before = self.request.retries.saturating_add(self.losses());
+        let before = self.request.retries.saturating_add(copies::losses(self.message));
         let wait = (RETRY_FIRST << before.min(6)).min(RETRY_MOST);
         let due = now() + wait;
         self.desk.report(self.request, "RETRY", &raised(class, message)).await;
@@ -399,16 +378,6 @@ impl Attended<'_> {
     fn tell(&self, kind: &str, fields: Value) {
         self.desk.events.task(kind, &self.request.id, fields);
     }
-}
-
-/// The message with this count of losses.
-fn counted(mut message: Message, losses: u32) -> Message {
-    message.headers.retain(|(name, _)| name != LOSSES);
-    if losses > 0 {
-        let count = i32::try_from(losses).unwrap_or(i32::MAX);
-        message.headers.push((LOSSES.to_owned(), Field::Int(count)));
-    }
-    message
 }
 
 /// What the sender wrote into the headers, as opentelemetry-instrumentation-celery does.

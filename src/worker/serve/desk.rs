@@ -1,15 +1,15 @@
 //! What everything that a worker does has in common: its services, its connections, its table; reporting and putting back.
 
 use super::{
-    Service, Stop, Work, WorkerOptions,
+    OnLost, Service, Stop, Work, WorkerOptions, copies,
     events::{Events, now},
     table::{Held, Stage, Table},
 };
 use crate::{Health, Runner, Verdict};
-use gateway_amqp::{Fate, QueueSpec, WorkerClient};
+use gateway_amqp::{Fate, Kind, QueueSpec, WorkerClient};
 use gateway_celery::{
     Message,
-    serve::{Request, again, iso, raised, reply},
+    serve::{Request, iso, raised, reply},
 };
 use serde_json::{json, value::RawValue};
 use std::{
@@ -287,36 +287,50 @@ impl Desk {
     /// Nothing is left to do for a task: the broker may forget it.
     pub(crate) async fn settle(&self, held: &Held) {
         self.table.stage(held, Stage::Done);
-        if !self.acknowledge(held).await {
-            self.table.deal_with(held);
-        }
+        self.acknowledge(held).await;
     }
 
-    /// Gives all receipts of a task back; it may be delivered once more while we speak. `false`: the broker may not
-    /// have heard the last.
-    pub(crate) async fn acknowledge(&self, held: &Held) -> bool {
+    /// Gives all receipts of a task back; it may be delivered once more while we speak. If the broker may not have heard
+    /// the last, it may come once more after that, too.
+    pub(crate) async fn acknowledge(&self, held: &Held) {
         let mut heard = true;
         while let Some(receipt) = self.table.receipt(held) {
             heard = receipt.ack().await;
         }
-        heard
+        if !heard {
+            self.table.deal_with(held);
+        }
     }
 
-    /// The task was not done: it goes to another worker, or comes again to us. Where one that comes again would count as
-    /// lost, it goes as a fresh copy.
-    pub(crate) async fn put_back(&self, held: &Held, queue: usize, request: &Request, fresh: Option<&Message>) {
-        let name = self.queues.get(queue).map(|queue| queue.spec.name.clone());
-        let copy = |message| again(message, request.retries, request.eta.map(iso).as_deref()).ok();
-        if let (Some(copy), Some(routing_key)) = (fresh.and_then(copy), name)
-            && let Fate::Sent = self.client.publish(Message { routing_key, ..copy }).await
-        {
+    /// The task was not done: it goes to another worker, or comes again to us. Where one that comes again counts against
+    /// it, it goes as a fresh copy.
+    pub(crate) async fn put_back(&self, held: &Held, queue: usize, request: &Request, message: &Message) {
+        if self.is_counted(queue, request) {
+            // Before the copy can come.
             self.table.stage(held, Stage::Leaving);
-            self.acknowledge(held).await;
-            return;
+            if self.send_copy(queue, request, message).await {
+                return self.acknowledge(held).await;
+            }
         }
         while let Some(receipt) = self.table.receipt(held) {
             receipt.requeue().await;
         }
+    }
+
+    /// Does it count how often the task was delivered? As lost, or towards the limit of a quorum queue, which drops it.
+    fn is_counted(&self, queue: usize, request: &Request) -> bool {
+        let fails = self.service(&request.task).is_some_and(|served| served.service.on_lost == OnLost::Fail);
+        fails || self.queues.get(queue).is_some_and(|queue| queue.spec.kind == Kind::Quorum)
+    }
+
+    /// Publishes a copy of the task as it is; `true` if the broker has it.
+    async fn send_copy(&self, queue: usize, request: &Request, message: &Message) -> bool {
+        let Some(queue) = self.queues.get(queue) else { return false };
+        let Ok(copy) = copies::copy(message, request.retries, copies::losses(message), request.eta) else {
+            return false;
+        };
+        let routing_key = queue.spec.name.clone();
+        matches!(self.client.publish(Message { routing_key, ..copy }).await, Fate::Sent)
     }
 
     /// Tells everybody about this worker.

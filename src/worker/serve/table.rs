@@ -1,7 +1,8 @@
 //! What a worker knows of its tasks: those it has, those that are revoked, those that wait with the broker.
 
+use super::copies::Run;
 use gateway_amqp::TaskReceipt;
-use gateway_celery::serve::Request;
+use gateway_celery::{Message, serve::Request};
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     hash::Hash,
@@ -35,15 +36,17 @@ pub(crate) enum Stage {
 
 /// A task that this worker has.
 #[derive(Debug)]
-struct Entry {
+struct Entry<R> {
     shown: Shown,
     stage: Stage,
     /// Stops it.
     cancel: CancellationToken,
+    /// Which message of the task it is.
+    run: Run,
     /// Tells it from a later delivery of the same task.
     number: u64,
     /// Oldest first. Those of a connection that was lost are worth nothing, and harm nothing.
-    receipts: Vec<TaskReceipt>,
+    receipts: Vec<R>,
 }
 
 /// A delivery that is attended to.
@@ -51,8 +54,8 @@ struct Entry {
 pub(crate) struct Held {
     /// The task's id.
     pub(crate) id: String,
-    /// The id and how often it was retried: what tells a task that was dealt with from its next try.
-    run: String,
+    /// What tells a message that was dealt with from a copy of it.
+    run: Run,
     number: u64,
     /// Stops it.
     pub(crate) cancel: CancellationToken,
@@ -72,30 +75,29 @@ pub(crate) struct Shown {
 }
 
 /// What became of a delivery.
-pub(crate) enum Entered {
+pub(crate) enum Entered<R> {
     /// It is new: to be attended to.
     New(Held),
     /// It is here already: its receipt goes with the one that is here.
     Known,
     /// It was dealt with, only the broker did not hear of it.
-    DealtWith(TaskReceipt),
+    DealtWith(R),
 }
 
-#[derive(Default)]
-struct Inner {
-    entries: HashMap<String, Entry>,
+struct Inner<R> {
+    entries: HashMap<String, Entry<R>>,
     /// Receipts of those that are leaving, and whose copy is here already.
-    left: HashMap<u64, Vec<TaskReceipt>>,
+    left: HashMap<u64, Vec<R>>,
     numbers: u64,
     revoked: Lately<String>,
-    dealt_with: Lately<String>,
+    dealt_with: Lately<(String, Run)>,
     waiting: VecDeque<(i64, Shown)>,
     totals: BTreeMap<String, u64>,
     processed: u64,
 }
 
-impl Inner {
-    fn entry(&mut self, held: &Held) -> Option<&mut Entry> {
+impl<R> Inner<R> {
+    fn entry(&mut self, held: &Held) -> Option<&mut Entry<R>> {
         self.entries.get_mut(&held.id).filter(|entry| entry.number == held.number)
     }
 
@@ -122,44 +124,53 @@ impl Shown {
 }
 
 /// All of it. Nothing is done under its lock but looking and changing.
-#[derive(Default)]
-pub(crate) struct Table(Mutex<Inner>);
+pub(crate) struct Table<R = TaskReceipt>(Mutex<Inner<R>>);
 
-impl Table {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+impl<R> Default for Table<R> {
+    fn default() -> Self {
+        Self(Mutex::new(Inner {
+            entries: HashMap::new(),
+            left: HashMap::new(),
+            numbers: 0,
+            revoked: Lately::default(),
+            dealt_with: Lately::default(),
+            waiting: VecDeque::new(),
+            totals: BTreeMap::new(),
+            processed: 0,
+        }))
+    }
+}
+
+impl<R> Table<R> {
+    fn lock(&self) -> MutexGuard<'_, Inner<R>> {
         // Whole even if a holder panicked: each change is complete before anything could panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A task was delivered.
     ///
-    /// What is delivered again (`redelivered`) while it is here lost its connection; what is not, was sent twice. Neither
-    /// is run twice. Only the copy of one that is leaving is new, and copies are never delivered *again* at first.
-    pub(crate) fn enter(
-        &self,
-        request: &Request,
-        routing_key: &str,
-        redelivered: bool,
-        receipt: TaskReceipt,
-    ) -> Entered {
+    /// What is delivered again while it is here lost its connection, or was sent twice: neither is run twice. Only the copy
+    /// of one that is leaving is new.
+    pub(crate) fn enter(&self, request: &Request, message: &Message, redelivered: bool, receipt: R) -> Entered<R> {
         let mut inner = self.lock();
-        let run = format!("{}/{}", request.id, request.retries);
+        let run = Run::of(request, message);
         if let Some(entry) = inner.entries.get_mut(&request.id)
-            && (entry.stage != Stage::Leaving || redelivered)
+            && (entry.stage != Stage::Leaving || run <= entry.run)
         {
             entry.receipts.push(receipt);
             return Entered::Known;
         }
-        if redelivered && inner.dealt_with.take(&run) {
+        if redelivered && inner.dealt_with.take(&(request.id.clone(), run)) {
             return Entered::DealtWith(receipt);
         }
         inner.waiting.retain(|(_, waits)| waits.id != request.id);
         inner.numbers += 1;
         let held = Held { id: request.id.clone(), run, number: inner.numbers, cancel: CancellationToken::new() };
         let entry = Entry {
-            shown: Shown::new(request, routing_key, redelivered),
+            shown: Shown::new(request, &message.routing_key, redelivered),
             stage: Stage::Reserved,
             cancel: held.cancel.clone(),
+            run,
             number: held.number,
             receipts: vec![receipt],
         };
@@ -187,7 +198,7 @@ impl Table {
     }
 
     /// The oldest receipt that was not given back yet. With the last the task is forgotten: it goes to others.
-    pub(crate) fn receipt(&self, held: &Held) -> Option<TaskReceipt> {
+    pub(crate) fn receipt(&self, held: &Held) -> Option<R> {
         let mut inner = self.lock();
         let receipts = match inner.entry(held) {
             Some(entry) => Some(&mut entry.receipts),
@@ -202,7 +213,7 @@ impl Table {
 
     /// Should the broker give it out again, there is nothing to be done for it.
     pub(crate) fn deal_with(&self, held: &Held) {
-        self.lock().dealt_with.put(held.run.clone(), DEALT_WITH, DEALT_WITH_FOR);
+        self.lock().dealt_with.put((held.id.clone(), held.run), DEALT_WITH, DEALT_WITH_FOR);
     }
 
     /// Notes revoked tasks.
@@ -322,7 +333,9 @@ impl<T: Clone + Eq + Hash> Lately<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::copies, *};
+    use gateway_celery::{Call, Protocol};
+    use uuid::Uuid;
 
     #[tokio::test(start_paused = true)]
     async fn the_oldest_are_forgotten() {
@@ -340,9 +353,40 @@ mod tests {
         assert_eq!(lately.all(), [9]);
     }
 
+    /// A task's message, and the copy of it.
+    fn messages() -> (Message, Message) {
+        let call = Call::new(Uuid::from_u128(7), "worker.stub", "stub", "replies", "gateway@host");
+        let message = call.message(Protocol::Two, call.body(Protocol::Two, &serde_json::json!({})));
+        let copy = copies::copy(&message, 0, 0, None).unwrap();
+        (message, copy)
+    }
+
+    fn enter(table: &Table<u8>, message: &Message, redelivered: bool, receipt: u8) -> Entered<u8> {
+        table.enter(&Request::read(message, 1000).unwrap(), message, redelivered, receipt)
+    }
+
+    #[test]
+    fn a_copy_is_acknowledged_for_itself_however_it_comes() {
+        for redelivered in [false, true] {
+            let (table, (message, copy)) = (Table::default(), messages());
+            let Entered::New(first) = enter(&table, &message, false, 1) else { panic!("it is new") };
+            assert!(matches!(enter(&table, &message, true, 2), Entered::Known));
+            table.stage(&first, Stage::Leaving);
+            let Entered::New(second) = enter(&table, &copy, redelivered, 3) else { panic!("another message") };
+            assert!(matches!(enter(&table, &copy, true, 4), Entered::Known));
+            let all = |held| std::iter::from_fn(|| table.receipt(held)).collect::<Vec<_>>();
+            assert_eq!((all(&first), all(&second)), (vec![1, 2], vec![3, 4]));
+            // The broker did not hear the first: what comes again of it is done with, and the copy is not.
+            table.deal_with(&first);
+            let Entered::New(second) = enter(&table, &copy, true, 5) else { panic!("it was not done") };
+            assert_eq!(all(&second), [5]);
+            assert!(matches!(enter(&table, &message, true, 6), Entered::DealtWith(6)));
+        }
+    }
+
     #[test]
     fn only_what_still_waits_is_told_and_only_so_much() {
-        let table = Table::default();
+        let table = Table::<()>::default();
         let shown = |n: usize| Shown {
             id: n.to_string(),
             task: "t".into(),
