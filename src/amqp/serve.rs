@@ -10,6 +10,7 @@ mod delay;
 mod incoming;
 mod receiver;
 mod speaker;
+mod tasks;
 
 pub use incoming::{IncomingTask, TaskReceipt};
 

@@ -1,5 +1,6 @@
 //! A task from the broker, and what tells the broker that it is dealt with.
 
+use super::tasks::Held;
 use bytes::Bytes;
 use gateway_celery::{Field, Message, Properties};
 use lapin::Acker;
@@ -30,29 +31,33 @@ pub struct IncomingTask {
 /// A task's place with the broker. Dropped, the task stays ours until the connection ends, and is then delivered again.
 #[derive(Debug)]
 #[must_use = "the broker has to be told"]
-pub struct TaskReceipt(Acker);
+pub struct TaskReceipt {
+    acker: Acker,
+    /// Until the broker is told, it counts as one that is here.
+    _held: Held,
+}
 
 impl TaskReceipt {
     /// The broker may forget the task. `false`: the broker may not have heard it, and will deliver the task again.
     pub async fn ack(self) -> bool {
-        matches!(timeout(WRITING, self.0.ack(BasicAckOptions::default())).await, Ok(Ok(true)))
+        matches!(timeout(WRITING, self.acker.ack(BasicAckOptions::default())).await, Ok(Ok(true)))
     }
 
     /// The broker gives the task to another worker, or to us again. `false`: it will do so anyway.
     pub async fn requeue(self) -> bool {
         let options = BasicNackOptions { requeue: true, multiple: false };
-        matches!(timeout(WRITING, self.0.nack(options)).await, Ok(Ok(true)))
+        matches!(timeout(WRITING, self.acker.nack(options)).await, Ok(Ok(true)))
     }
 
     /// Nobody can do this task: the broker drops it, or puts it where dead letters go. `false`: as for an ack.
     pub async fn reject(self) -> bool {
         let options = BasicRejectOptions { requeue: false };
-        matches!(timeout(WRITING, self.0.reject(options)).await, Ok(Ok(true)))
+        matches!(timeout(WRITING, self.acker.reject(options)).await, Ok(Ok(true)))
     }
 }
 
 impl IncomingTask {
-    pub(super) fn new(queue: usize, from: Delivery) -> Self {
+    pub(super) fn new(queue: usize, from: Delivery, held: Held) -> Self {
         let text = |text: &Option<ShortString>| text.as_ref().map(ToString::to_string);
         let own = &from.properties;
         let properties = Properties {
@@ -72,7 +77,8 @@ impl IncomingTask {
             headers: own.headers().as_ref().map_or_else(Vec::new, |headers| table(headers, 0)),
             body: Bytes::from(from.data),
         };
-        Self { queue, message, redelivered: from.redelivered, receipt: TaskReceipt(from.acker) }
+        let receipt = TaskReceipt { acker: from.acker, _held: held };
+        Self { queue, message, redelivered: from.redelivered, receipt }
     }
 }
 

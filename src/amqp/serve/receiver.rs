@@ -1,18 +1,18 @@
 //! The consuming connection: each queue of tasks on a channel of its own, and commands on another.
 
 use super::incoming::IncomingTask;
+use super::tasks::{Tasks, in_time};
 use super::{Heard, WorkerSettings};
 use crate::link::{DEADLINE, End, Session, Sign, Wire};
 use crate::state::{Board, Link, Role};
-use crate::{topology, wire};
+use crate::wire;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future;
 use gateway_celery::serve::{hello, inbox::REPLIES};
 use gateway_celery::{Field, Message, Stamp, control};
 use lapin::options::{
-    BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ExchangeDeclareOptions,
-    QueueBindOptions, QueueDeclareOptions,
+    BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer, ExchangeKind};
@@ -24,7 +24,7 @@ use tokio::time::{sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// What cannot be consumed is tried again so much later.
+/// What cannot be opened is tried again so much later.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How long neighbours have to answer: what Celery's workers wait.
 const NEIGHBOURS: Duration = Duration::from_secs(1);
@@ -99,84 +99,6 @@ impl Session for Receiver {
     async fn idle(&mut self) {
         future::pending().await
     }
-}
-
-/// Tasks of one queue.
-struct Tasks {
-    connection: Arc<Connection>,
-    settings: Arc<WorkerSettings>,
-    board: Board,
-    index: usize,
-    wanted: watch::Receiver<u16>,
-    tasks: mpsc::Sender<IncomingTask>,
-}
-
-impl Tasks {
-    async fn consume(mut self) {
-        let queue = self.settings.queues[self.index].name.clone();
-        let mut told = String::new();
-        loop {
-            let why = match self.once().await {
-                Ok(()) => return, // nobody reads tasks any more
-                Err(why) => self.settings.address.scrub(&why),
-            };
-            if told != why {
-                tracing::warn!(queue, why, "the queue cannot be consumed; tried again for ever");
-            }
-            told = why;
-            sleep(PAUSE).await;
-        }
-    }
-
-    /// Consumes on one channel until that breaks.
-    async fn once(&mut self) -> Result<(), String> {
-        let spec = &self.settings.queues[self.index];
-        topology::tasks(&self.connection, spec, &self.board).await?;
-        let queue = wire::short("a queue's name", &spec.name)?;
-        let channel = in_time(self.connection.create_channel()).await?;
-        loop {
-            let count = *self.wanted.borrow_and_update();
-            if count == 0 {
-                if self.wanted.changed().await.is_err() {
-                    return Ok(());
-                }
-                continue;
-            }
-            let mut consumer = in_time(subscribe(&channel, queue.clone(), count)).await?;
-            loop {
-                tokio::select! {
-                    delivery = consumer.next() => match delivery {
-                        Some(Ok(delivery)) => {
-                            if self.tasks.send(IncomingTask::new(self.index, delivery)).await.is_err() {
-                                return Ok(());
-                            }
-                        }
-                        Some(Err(error)) => return Err(error.to_string()),
-                        None => return Err("the broker ended the consumption: was the queue deleted?".to_owned()),
-                    },
-                    changed = self.wanted.changed() => {
-                        if changed.is_err() {
-                            return Ok(());
-                        }
-                        break;
-                    }
-                }
-            }
-            let cancel = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
-            in_time(cancel).await?;
-            // What was on its way when we cancelled is ours, too.
-            while let Some(Ok(delivery)) = consumer.next().await {
-                if self.tasks.send(IncomingTask::new(self.index, delivery)).await.is_err() {
-                    return Ok(());
-                }
-            }
-        }
-    }
-}
-
-async fn subscribe(channel: &Channel, queue: ShortString, count: u16) -> lapin::Result<Consumer> {
-    channel.basic_qos(count, BasicQosOptions::default()).await?;
-    channel.basic_consume(queue, "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
 }
 
 /// Commands to this worker.
@@ -269,9 +191,4 @@ impl Commands {
         let _ = timeout(DEADLINE, channel.close(200, "done".into())).await;
         Ok(())
     }
-}
-
-async fn in_time<T>(asking: impl Future<Output = lapin::Result<T>>) -> Result<T, String> {
-    let late = |_| format!("the broker did not answer within {} s", DEADLINE.as_secs());
-    timeout(DEADLINE, asking).await.map_err(late)?.map_err(|error| error.to_string())
 }

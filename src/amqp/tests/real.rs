@@ -5,6 +5,7 @@
 //! | `support` | the broker, a proxy that cuts and stalls, queues that are deleted in the end |
 //! | `publishing` | sent, unroutable and refused told apart; timeouts; closing |
 //! | `receiving` | results, receipts, redelivery, events |
+//! | `serving` | a worker's tasks |
 //! | `dead` | dead letters |
 //! | `bindings` | the reply queue bound to an exchange of workers' results |
 //! | `connecting` | broker away, connections cut, a peer that stays silent |
@@ -22,5 +23,7 @@ mod publishing;
 mod queues;
 #[path = "real/receiving.rs"]
 mod receiving;
+#[path = "real/serving.rs"]
+mod serving;
 #[path = "real/support.rs"]
 mod support;
