@@ -105,17 +105,10 @@ async fn handed_in(
         None => None,
     };
     let upload_url = text(argument, "/service/misc/upload_url");
-    let mut files = match output {
+    let files = match output {
         Some(output) => list(output).await?,
         None => Vec::new(),
     };
-    if upload_url.is_none() && keep.is_none() && !files.is_empty() {
-        tracing::warn!(
-            task = %job.id, service = job.service, files = files.len(),
-            "a program left files, and they are dropped: set documents.upload_url, or server.public_url for temporary ones"
-        );
-        files.clear();
-    }
     if annotations.is_some() || !files.is_empty() {
         drop(timeout(TELLING, events.send(Event::Storing)).await); // nobody has to listen
     }
@@ -128,7 +121,7 @@ async fn handed_in(
                 sent.inspect_err(|failed| span.fail(&failed.message))?
             }
             (None, Some(keep)) => temporary::keep(keep, file).await?,
-            (None, None) => continue, // there are none, see above
+            (None, None) => return Err(nowhere(&files)),
         });
     }
     if let Some(annotations) = annotations {
@@ -137,6 +130,15 @@ async fn handed_in(
         posted.inspect_err(|failed| span.fail(&failed.message))?;
     }
     if stored.is_empty() { Ok(result) } else { with_files(&result, stored) }
+}
+
+fn nowhere(files: &[upload::OutputFile]) -> Failed {
+    let first = files.first().map_or("", |file| &*file.name);
+    Failed::upload(format!(
+        "the program left {} file(s), {first:?} first, and nothing says where they go: set documents.upload_url, or \
+         server.public_url on the machine of the worker for temporary ones",
+        files.len()
+    ))
 }
 
 async fn list(output: PathBuf) -> Result<Vec<upload::OutputFile>, Failed> {

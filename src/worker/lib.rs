@@ -74,7 +74,7 @@
 //! |---|---|
 //! | `annotation_service.url` | the result, or its member `annotations` if it is an object, is a list: it is posted there |
 //! | `service.misc.upload_url` | what is in `{output}` goes to the storage service; the result then names the files |
-//! | no `upload_url` | what is in `{output}` goes to [`RunnerSettings::files`], the gateway's temporary files |
+//! | no `upload_url` | what is in `{output}` goes to [`RunnerSettings::files`], the gateway's temporary files; without them the task fails |
 //! | `service.misc.callback_url` | is told `{"uuid", "status"}` when the task has ended ([`Runner::call_back`]) |
 //!
 //! Annotations are JSON objects. One without `@id` gets the task's type, one without `@version` the service's version.

@@ -48,7 +48,8 @@ pub struct RunnerSettings {
     pub client: Client,
     /// How long a program that is told to stop (SIGTERM) has until it is killed (default 10 s).
     pub grace: Duration,
-    /// Where the files of a program go if its task names no storage service (default: nowhere, they are dropped).
+    /// Where the files of a program go if its task names no storage service (default: nowhere, and a task
+    /// with files fails).
     pub files: Option<Arc<dyn KeepFiles>>,
     /// Cancelled when we shut down: every program is stopped, every run ends with [`crate::Ending::Aborted`].
     pub shutdown: CancellationToken,

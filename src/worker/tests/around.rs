@@ -167,9 +167,10 @@ async fn files_are_uploaded_and_named_in_the_result() {
     );
     assert_eq!((seen[1].body.as_str(), seen[3].body.as_str(), seen[5].body.as_str()), ("one", "two", ""));
     assert!(seen[1].head.contains("content-type: application/octet-stream\r\n"), "{}", seen[1].head);
-    // Nobody asked for the files: nothing is sent.
-    assert_eq!(success(run(&bench, asks(None, json!({})), program()).await), r#"{"n": 1}"#);
-    assert_eq!(store.lines().len(), 6);
+    // Nobody says where they go: nothing is sent, and nothing is lost in silence.
+    let (class, message) = failure(run(&bench, asks(None, json!({})), program()).await);
+    assert_eq!((class.as_str(), store.lines().len()), ("UploadError", 6));
+    assert!(message.contains("\"a b.txt\"") && message.contains("server.public_url"), "{message}");
 }
 
 /// A gateway's temporary files, as the last resort.
