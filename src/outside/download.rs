@@ -5,7 +5,7 @@ use futures_util::StreamExt;
 use percent_encoding::percent_decode_str;
 use std::{path::Path, time::Duration};
 use thiserror::Error;
-use tokio::{fs::File, io::AsyncWriteExt, time::Instant};
+use tokio::{fs::OpenOptions, io::AsyncWriteExt, time::Instant};
 use url::Url;
 
 /// What came.
@@ -141,7 +141,9 @@ impl Client {
         }
         let content_type = answer.headers().get("content-type").and_then(|v| v.to_str().ok()).map(str::to_owned);
         let file_name = file_name(answer.url());
-        let mut file = File::create(to).await?;
+        // A document may be private; where it is put, others may look.
+        let mut open = OpenOptions::new();
+        let mut file = open.write(true).create(true).truncate(true).mode(0o600).open(to).await?;
         let mut bytes = 0;
         let mut chunks = answer.bytes_stream();
         while let Some(chunk) = chunks.next().await {

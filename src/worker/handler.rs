@@ -5,9 +5,9 @@ use gateway_contract::TraceContext;
 use gateway_outside::Client;
 use serde_json::{Value, value::to_raw_value};
 use std::{
-    fmt,
+    fmt, fs,
     future::Future,
-    path::Path,
+    path::{Path, PathBuf},
     pin::Pin,
     sync::{
         Arc,
@@ -100,13 +100,19 @@ impl HandlerTask {
     /// # Errors
     /// As [`HandlerTask::document`]; `OSError` if the directory for temporary files cannot be used.
     pub async fn read_document(&self, max_bytes: u64) -> Result<Vec<u8>, Failure> {
-        let file = std::env::temp_dir().join(format!("service-gateway-{}.document", Uuid::now_v7()));
-        let fetched = self.document(&file, max_bytes).await;
-        let read = tokio::fs::read(&file).await;
+        let file = Passing(std::env::temp_dir().join(format!("service-gateway-{}.document", Uuid::now_v7())));
+        self.document(&file.0, max_bytes).await?;
+        tokio::fs::read(&file.0).await.map_err(|error| Failure::new("OSError", error.to_string()))
+    }
+}
+
+/// A file that is there as long as this: a handler may be dropped wherever it waits.
+struct Passing(PathBuf);
+
+impl Drop for Passing {
+    fn drop(&mut self) {
         // It is not there if nothing came.
-        let _ = tokio::fs::remove_file(&file).await;
-        fetched?;
-        read.map_err(|error| Failure::new("OSError", error.to_string()))
+        drop(fs::remove_file(&self.0));
     }
 }
 
@@ -229,6 +235,8 @@ mod tests {
     use super::*;
     use gateway_outside::{Limits, Policy};
     use serde_json::json;
+    use std::os::unix::fs::PermissionsExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     async fn call(handler: impl Handler) -> (Ending, Vec<Event>) {
         let client = Client::new(Policy::default(), Limits::default()).unwrap();
@@ -262,5 +270,46 @@ mod tests {
         };
         let (ending, _) = call(panics).await;
         assert!(matches!(ending, Ending::Failure { message, .. } if message.contains("panicked")));
+    }
+    /// The document that holds this text, where `read_document` keeps it.
+    fn kept(text: &str) -> Option<PathBuf> {
+        let files = fs::read_dir(std::env::temp_dir()).unwrap().flatten().map(|entry| entry.path());
+        let mut documents = files.filter(|path| path.extension().is_some_and(|extension| extension == "document"));
+        documents.find(|path| fs::read_to_string(path).is_ok_and(|held| held == text))
+    }
+
+    #[tokio::test]
+    async fn a_document_is_private_and_goes_with_its_handler() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/x", listener.local_addr().unwrap());
+        let text = Uuid::now_v7().to_string();
+        let part = format!("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{text}");
+        let serving = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            assert!(socket.read(&mut [0; 4096]).await.unwrap() > 0);
+            socket.write_all(part.as_bytes()).await.unwrap();
+            loop {
+                match kept(&text) {
+                    Some(file) => return fs::metadata(file).unwrap().permissions().mode() & 0o777,
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let task = HandlerTask {
+            id: Uuid::nil(),
+            service: "s".into(),
+            attempt: 1,
+            argument: Value::Null,
+            document_url: Some(url),
+            trace: None,
+            client: Client::new(Policy::default().with_private_networks(true), Limits::default()).unwrap(),
+            given_up: Arc::default(),
+        };
+        let mode = tokio::select! {
+            read = task.read_document(1000) => panic!("{read:?}"),
+            mode = serving => mode,
+        };
+        assert_eq!(mode, 0o600);
+        assert_eq!(kept(&text), None, "the handler was dropped");
     }
 }
