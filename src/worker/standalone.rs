@@ -1,7 +1,12 @@
 //! A worker that is a program of its own: its `main` in one line.
 
 use crate::{Address, Client, GuardCommand, Limits, Policy, RunnerSettings, Service, Stop, WorkerOptions, work};
-use std::{env, error::Error, io::IsTerminal, process::ExitCode};
+use std::{
+    env,
+    error::Error,
+    io::{self, IsTerminal},
+    process::ExitCode,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Does the tasks of these services until SIGTERM or Ctrl-C (once: what runs may end; twice: it goes to others).
@@ -44,8 +49,7 @@ fn run(services: Vec<Service>) -> Result<(), Box<dyn Error>> {
     let runs = env::temp_dir().join(format!("service-gateway-worker-{}.runs", std::process::id()));
     let runner = RunnerSettings::new(runs.clone(), GuardCommand::this_binary(), client);
     let options = WorkerOptions::new(Address::parse(&url)?, services, runner);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let worked = runtime.block_on(async {
+    let worked = to_its_end(async {
         let stop = Stop::default();
         let [mut terminate, mut interrupt] = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
         let asked = stop.clone();
@@ -58,10 +62,19 @@ fn run(services: Vec<Service>) -> Result<(), Box<dyn Error>> {
             }
         });
         work(options, stop).await.map_err(Box::<dyn Error>::from)
-    });
+    })?;
     // Only if it is empty, which it is but for others' runs.
     let _ = std::fs::remove_dir(runs);
     worked
+}
+
+/// Runs a future on a runtime of its own, and waits for nothing else: a thread that computes for a task which was given up
+/// cannot be stopped, and must not hold the process.
+fn to_its_end<T>(future: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let output = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(output)
 }
 
 fn policy() -> Result<Policy, Box<dyn Error>> {
@@ -73,4 +86,19 @@ fn policy() -> Result<Policy, Box<dyn Error>> {
         policy = policy.allow_host(host)?;
     }
     Ok(policy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn threads_that_compute_hold_nobody() {
+        let (release, released) = mpsc::channel::<()>();
+        let computes = || tokio::task::spawn_blocking(move || released.recv());
+        to_its_end(async { drop(computes()) }).unwrap();
+        // Only now may it end.
+        drop(release);
+    }
 }
