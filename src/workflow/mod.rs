@@ -52,3 +52,70 @@ async fn run(client: Client, task: HandlerTask, progress: HandlerProgress) -> Re
     }
     Ok(last)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gateway_worker::{Ending, GuardCommand, Job, Runner, RunnerSettings};
+    use tokio::{
+        io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+        net::TcpListener,
+        sync::mpsc,
+    };
+    use tokio_util::sync::CancellationToken;
+    use uuid::Uuid;
+
+    /// A gateway that takes a step and then forgets who may ask about it; tells what it is asked.
+    async fn gateway() -> (String, mpsc::UnboundedReceiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let (told, asked) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let mut socket = BufReader::new(socket);
+                let (mut line, mut length) = (String::new(), 0);
+                socket.read_line(&mut line).await.unwrap();
+                let mut header = String::from("start");
+                while !header.trim().is_empty() {
+                    header.clear();
+                    socket.read_line(&mut header).await.unwrap();
+                    if let Some(value) = header.to_lowercase().strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                }
+                socket.read_exact(&mut vec![0; length]).await.unwrap();
+                let (status, body) = match line.contains("/status") {
+                    true => ("403 Forbidden", "{\"vesta\": {\"code\": 403, \"message\": \"no\"}}"),
+                    false => ("200 OK", "{\"uuid\": \"u\"}"),
+                };
+                let answer =
+                    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+                socket.write_all(answer.as_bytes()).await.unwrap();
+                told.send(line.split(' ').take(2).collect::<Vec<_>>().join(" ")).unwrap();
+            }
+        });
+        (url, asked)
+    }
+
+    #[tokio::test]
+    async fn a_chain_that_fails_without_its_step_cancels_it() {
+        let (url, mut asked) = gateway().await;
+        let policy = Policy::default().with_private_networks(true);
+        let runs = tempfile::tempdir().unwrap();
+        let client = Client::new(policy.clone(), Limits::default()).unwrap();
+        let runner = Runner::new(RunnerSettings::new(runs.path(), GuardCommand::this_binary(), client)).unwrap();
+        let argument = serde_json::json!({"service": {"misc": {
+            "sg_url": url, "services": [{"service_name": "a"}, {"service_name": "b"}],
+        }}});
+        let job = Job::new(Uuid::nil(), "workflow", 1, argument);
+        let (events, _heard) = mpsc::channel(100);
+        let minute = Duration::from_secs(60);
+        let ending = runner.call(job, &handler(policy).unwrap(), minute, events, CancellationToken::new()).await;
+        assert!(matches!(&ending, Ending::Failure { message, .. } if message.contains("403")), "{ending:?}");
+        let mut told = Vec::new();
+        while told.len() < 3 {
+            told.push(tokio::time::timeout(minute, asked.recv()).await.expect("in time").expect("it lives"));
+        }
+        assert_eq!(told, ["POST /a/process", "GET /a/status?uuid=u", "POST /a/cancel?uuid=u"]);
+    }
+}

@@ -35,6 +35,7 @@ pub(super) async fn run(
         key: format!("{}-{}", task.id, index + 1),
         uuid: None,
         ended: false,
+        unknown: false,
     };
     let uuid = match door.submit(&running.service, &running.given, &running.key).await {
         Ok(uuid) => uuid,
@@ -46,7 +47,8 @@ pub(super) async fn run(
     running.uuid = Some(uuid.clone());
     let mut pause = PAUSES[0];
     loop {
-        if let Some(state) = door.state(&step.service, &uuid).await?
+        let state = door.state(&step.service, &uuid).await.inspect_err(|_| running.unknown = true)?;
+        if let Some(state) = state
             && let Some(end) = end(state, &tell)
         {
             running.ended = true;
@@ -91,12 +93,14 @@ struct Running {
     /// Not known before the gateway has answered.
     uuid: Option<String>,
     ended: bool,
+    /// The gateway does not say what became of it, and its chain fails for that.
+    unknown: bool,
 }
 
 impl Drop for Running {
     /// Cancels the step, if its chain has ended without it.
     fn drop(&mut self) {
-        if self.ended || !self.task.is_given_up() {
+        if self.ended || !(self.unknown || self.task.is_given_up()) {
             return;
         }
         // Without a runtime the process is ending.
