@@ -77,11 +77,12 @@ fn answer(desk: &Arc<Desk>, command: &Command) -> Option<Value> {
     })
 }
 
-/// One id, or a list of them.
+/// One id, or a list of them, or an object of them: some tell of each when it was revoked.
 fn ids(arguments: &Map<String, Value>, name: &str) -> Vec<String> {
     match arguments.get(name) {
         Some(Value::String(id)) => vec![id.clone()],
         Some(Value::Array(ids)) => ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect(),
+        Some(Value::Object(ids)) => ids.keys().cloned().collect(),
         _ => Vec::new(),
     }
 }
@@ -224,4 +225,23 @@ fn conf(desk: &Desk) -> Value {
         "imports": [], "include": [], "task_queues": desk.queues().map(|(queue, _)| queue.name.clone()).collect::<Vec<_>>(),
         "now": seconds(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_in_every_shape() {
+        for (told, read) in [
+            (json!("a"), &["a"][..]),
+            (json!(["a", 1, "b"]), &["a", "b"]),
+            (json!({"a": [1.5, "a"], "b": 2}), &["a", "b"]),
+            (json!(null), &[]),
+            (json!(7), &[]),
+        ] {
+            let arguments = Map::from_iter([("revoked".to_owned(), told)]);
+            assert_eq!(ids(&arguments, "revoked"), read, "{arguments:?}");
+        }
+    }
 }
