@@ -46,16 +46,16 @@ impl Process {
 
     /// Sends it a signal - to it, and not to another that has got its number meanwhile.
     pub(crate) fn signal(&self, signal: Signal) {
-        match pidfd_open(self.pid, PidfdFlags::empty()) {
+        let is_it = || Self::of(self.pid).is_some_and(|now| now.start == self.start);
+        let sent = match pidfd_open(self.pid, PidfdFlags::empty()) {
             // Once the descriptor is open the number may change hands, but the descriptor does not.
-            Ok(fd) if Self::of(self.pid).is_some_and(|now| now.start == self.start) => {
-                let _ = pidfd_send_signal(fd, signal); // it may have ended by itself
-            }
-            // Kernels before 5.3, and sandboxes.
-            Err(Errno::NOSYS) => {
-                let _ = kill_process(self.pid, signal);
-            }
-            _ => {}
+            Ok(fd) if is_it() => pidfd_send_signal(fd, signal),
+            Ok(_) | Err(Errno::SRCH) => return,
+            Err(error) => Err(error),
+        };
+        // Kernels before 5.3, sandboxes that forbid what they do not know (EPERM), no descriptor left.
+        if sent.is_err_and(|error| error != Errno::SRCH) && is_it() {
+            let _ = kill_process(self.pid, signal); // it may have ended by itself
         }
     }
 
