@@ -72,6 +72,8 @@ pub(crate) struct Collector<'a> {
     result: Vec<u8>,
     /// The line that may yet turn out to be progress; without an expression always empty.
     line: Vec<u8>,
+    /// The line before was progress and ended at `\r`: a `\n` that follows belongs to it.
+    returned: bool,
     /// The line is too long to be progress, so it goes to the result as it comes.
     passing: bool,
     too_large: bool,
@@ -83,7 +85,7 @@ pub(crate) struct Collector<'a> {
 impl<'a> Collector<'a> {
     pub(crate) fn new(max_result: usize, max_line: usize, progress: &'a Progress) -> Self {
         let (result, line) = (Vec::new(), Vec::new());
-        Self { result, line, passing: false, too_large: false, max_result, max_line, progress }
+        Self { result, line, returned: false, passing: false, too_large: false, max_result, max_line, progress }
     }
 
     /// Takes what came; `true` the first time that the result is too large. From then on everything is dropped.
@@ -119,9 +121,14 @@ impl<'a> Collector<'a> {
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
         self.passing = false;
+        let belongs = std::mem::take(&mut self.returned) && line == b"\n";
         let text = String::from_utf8_lossy(&line);
-        if !self.progress.hear_output(text.trim_end_matches(['\n', '\r'])) {
-            self.keep(&line);
+        if belongs {
+            return;
+        }
+        match self.progress.hear_output(text.trim_end_matches(['\n', '\r'])) {
+            true => self.returned = line.ends_with(b"\r"),
+            false => self.keep(&line),
         }
     }
 
@@ -235,6 +242,11 @@ mod tests {
             assert!(!collector.take(piece.as_bytes()));
         }
         assert_eq!(collector.finish().unwrap().get(), r#""result\nat 3 or so\nat 1111111111111""#);
+        let mut windows = Collector::new(100, 10, &progress);
+        for piece in ["at 1\r\none\r\nat 2\r", "\n\ntwo\r\n", "at 3\r\n"] {
+            assert!(!windows.take(piece.as_bytes()));
+        }
+        assert_eq!(windows.finish().unwrap().get(), r#""one\r\n\ntwo""#);
         assert!(progress.hear_error("at 4"));
     }
 
