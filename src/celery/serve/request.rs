@@ -43,7 +43,12 @@ pub struct Request {
     pub shown: (String, String),
     /// Its sender wants no result.
     pub ignore_result: bool,
+    /// What else its sender wants done afterwards, by Celery's words for it: `callbacks`, `errbacks`, `chain`, `chord`.
+    pub wanted_after: Vec<&'static str>,
 }
+
+/// What a sender may want done after a task.
+const AFTER: [&str; 4] = ["callbacks", "errbacks", "chain", "chord"];
 
 /// A message that is no task, or none that we can read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -145,7 +150,7 @@ fn second(message: &Message, body: Value) -> Result<Request, Unreadable> {
     };
     let Value::Array(parts) = body else { return Err(unreadable("its body is no list")) };
     let mut parts = parts.into_iter();
-    let (args, kwargs) = (parts.next(), parts.next());
+    let (args, kwargs, embed) = (parts.next(), parts.next(), parts.next());
     let limit = match message.header("timelimit") {
         Some(Field::List(limits)) => limits.first().and_then(seconds),
         _ => None,
@@ -168,6 +173,7 @@ fn second(message: &Message, body: Value) -> Result<Request, Unreadable> {
         parent_id: text("parent_id").map(str::to_owned),
         shown: (shown("argsrepr"), shown("kwargsrepr")),
         ignore_result: matches!(message.header("ignore_result"), Some(Field::Bool(true))),
+        wanted_after: embed.as_ref().and_then(Value::as_object).map(wanted_after).unwrap_or_default(),
     })
 }
 
@@ -192,7 +198,17 @@ fn first(body: Value) -> Result<Request, Unreadable> {
         // Not shown: a document's URL may hold a password.
         shown: ("(...)".to_owned(), "{}".to_owned()),
         ignore_result: false,
+        wanted_after: wanted_after(&body),
     })
+}
+
+fn wanted_after(embed: &Map<String, Value>) -> Vec<&'static str> {
+    let is_something = |value: &Value| match value {
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+        _ => false,
+    };
+    AFTER.into_iter().filter(|name| embed.get(*name).is_some_and(is_something)).collect()
 }
 
 fn name(what: &str, text: Option<&str>) -> Result<String, Unreadable> {
@@ -339,6 +355,20 @@ mod tests {
             let back = again(&copy, 2, None).expect("a copy");
             assert_eq!(Request::read(&back, 1000).expect("a task"), before);
         }
+    }
+
+    #[test]
+    fn what_is_wanted_afterwards_is_told() {
+        let with = |protocol, body: &str| {
+            let message = Message { body: body.to_owned().into(), ..sent(protocol) };
+            Request::read(&message, 1000).expect("a task").wanted_after
+        };
+        let link = r#"{"callbacks": [{"task": "a"}], "errbacks": [], "chain": null, "chord": {"task": "b"}}"#;
+        assert_eq!(with(Protocol::Two, &format!("[[1], {{}}, {link}]")), ["callbacks", "chord"]);
+        assert!(with(Protocol::Two, "[[1], {}]").is_empty());
+        let first = r#"{"id": "a", "task": "t", "args": [1], "errbacks": [{"task": "a"}], "callbacks": null}"#;
+        let message = Message { headers: Vec::new(), body: first.to_owned().into(), ..sent(Protocol::One) };
+        assert_eq!(Request::read(&message, 1000).expect("a task").wanted_after, ["errbacks"]);
     }
 
     #[test]

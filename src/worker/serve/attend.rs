@@ -127,6 +127,14 @@ impl Attended<'_> {
             "expires": request.expires.map(iso),
         });
         self.tell("task-received", received);
+        if !request.wanted_after.is_empty() {
+            let wanted = &request.wanted_after;
+            tracing::warn!(
+                uuid = request.id,
+                ?wanted,
+                "its sender wants more done after it, which this worker does not do"
+            );
+        }
         let (id, argument) = match (Uuid::try_parse(&request.id), request.argument()) {
             (_, Err(why)) => return self.fail("TypeError", &why).await,
             (Err(_), _) => return self.fail("ValueError", "the task's id is not a UUID").await,
