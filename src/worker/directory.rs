@@ -35,9 +35,14 @@ impl RunDirectory {
     /// What the file system says; `AlreadyExists` or `DirectoryNotEmpty` if this attempt has a directory already.
     pub(crate) fn create(root: &str, job: &Job) -> io::Result<Self> {
         let path = path(root, job);
-        // Made under another name and renamed, so that no run is ever seen without its owner's lock.
-        let unfinished = format!("{path}{UNFINISHED}");
-        let made = Self::fill(&unfinished, job).and_then(|owner| fs::rename(&unfinished, &path).map(|()| owner));
+        // Made under another name and renamed, so that no run is ever seen without its owner's lock. A name of its own: others
+        // may have the same attempt in hand.
+        let unfinished = format!("{path}.{}{UNFINISHED}", Uuid::now_v7());
+        // Until it has an owner, nobody may take it for left over.
+        let making = lock_root(root, FlockOperation::LockShared)?;
+        let filled = Self::fill(&unfinished, job);
+        drop(making);
+        let made = filled.and_then(|owner| fs::rename(&unfinished, &path).map(|()| owner));
         let _owner = made.inspect_err(|_| drop(fs::remove_dir_all(&unfinished)))?;
         let extension = job.document_url.as_deref().and_then(gateway_outside::extension);
         let document = match extension {
@@ -105,9 +110,20 @@ pub(crate) fn parse(name: &str) -> Option<(Uuid, u32)> {
     Some((Uuid::try_parse(id).ok()?, attempt.parse().ok()?))
 }
 
-/// Whether that name is of a directory whose making was interrupted.
+/// Whether that name is of a directory that is being made, or whose making was interrupted.
 pub(crate) fn is_unfinished(name: &str) -> bool {
-    name.strip_suffix(UNFINISHED).is_some_and(|name| parse(name).is_some())
+    let run = name.strip_suffix(UNFINISHED).and_then(|name| name.rsplit_once('.'));
+    run.is_some_and(|(run, own)| parse(run).is_some() && Uuid::try_parse(own).is_ok())
+}
+
+/// Locks the directory of all runs, as long as the file is held: shared, directories are made in it; exclusive, none is.
+///
+/// # Errors
+/// What the file system says; `WouldBlock` if it is not to be waited for.
+pub(crate) fn lock_root(root: impl AsRef<Path>, how: FlockOperation) -> io::Result<File> {
+    let root = File::open(root)?;
+    flock(&root, how)?;
+    Ok(root)
 }
 
 /// Opens a file that is there to be locked; a program never inherits it, and so never holds the lock.
@@ -176,13 +192,26 @@ mod tests {
     }
 
     #[test]
+    fn two_that_make_the_same_leave_each_other_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().to_str().unwrap();
+        let other = format!("{}.{}{UNFINISHED}", path(root, &job(None)), Uuid::now_v7());
+        let _owner = RunDirectory::fill(&other, &job(None)).unwrap();
+        let made = RunDirectory::create(root, &job(None)).unwrap();
+        assert!(RunDirectory::create(root, &job(None)).is_err(), "it is there already");
+        assert!(fs::exists(format!("{other}/{OWNER_LOCK}")).unwrap());
+        made.remove().unwrap();
+        assert_eq!(fs::read_dir(root).unwrap().count(), 1);
+    }
+
+    #[test]
     fn names() {
         let id = Uuid::from_u128(7);
         assert_eq!(parse(&format!("{id}.12")), Some((id, 12)));
         assert_eq!(parse("lost+found"), None);
         assert_eq!(parse(&format!("{id}.-1")), None);
-        assert!(is_unfinished(&format!("{id}.1.new")));
-        assert!(!is_unfinished("x.new"));
+        assert!(is_unfinished(&format!("{id}.1.{id}.new")));
+        assert!(!is_unfinished("x.new") && !is_unfinished(&format!("{id}.1")));
         assert!(RunDirectory::create("/nonexistent", &job(None)).is_err());
     }
 }

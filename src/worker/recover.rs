@@ -1,7 +1,7 @@
 //! What an earlier process left behind.
 
 use crate::{
-    directory::{GUARD_LOCK, OWNER_LOCK, is_unfinished, lock_file, parse, remove},
+    directory::{GUARD_LOCK, OWNER_LOCK, is_unfinished, lock_file, lock_root, parse, remove},
     processes::kill_marked,
 };
 use rustix::fs::{FlockOperation, flock};
@@ -41,7 +41,11 @@ pub struct LeftOver {
 /// When `root` cannot be read.
 pub async fn recover(root: &Path, patience: Duration) -> io::Result<Vec<LeftOver>> {
     let root = root.to_owned();
-    let found = spawn_blocking(move || list(&root)).await.map_err(io::Error::other)??;
+    let found = spawn_blocking(move || {
+        remove_unfinished(&root);
+        list(&root)
+    });
+    let found = found.await.map_err(io::Error::other)??;
     let deadline = Instant::now() + patience;
     let mut left = Vec::new();
     for (path, run) in found {
@@ -51,13 +55,27 @@ pub async fn recover(root: &Path, patience: Duration) -> io::Result<Vec<LeftOver
         if !clear(&path, deadline).await {
             tracing::warn!(directory = %path.display(), "a run directory could not be cleaned up");
         }
-        left.extend(run);
+        left.push(run);
     }
     Ok(left)
 }
 
-/// The directories that may be left over; those without a run were never finished.
-fn list(root: &Path) -> io::Result<Vec<(PathBuf, Option<LeftOver>)>> {
+/// Removes directories whose making was interrupted: nothing runs in them. While others make theirs they stay for the
+/// next time, since these look alike.
+fn remove_unfinished(root: &Path) {
+    let Ok(_none_is_made) = lock_root(root, FlockOperation::NonBlockingLockExclusive) else { return };
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(is_unfinished)
+            && is_free(&entry.path(), OWNER_LOCK)
+            && let Err(error) = remove(&entry.path())
+        {
+            tracing::warn!(%error, "an unfinished run directory could not be removed");
+        }
+    }
+}
+
+/// The directories that may be left over.
+fn list(root: &Path) -> io::Result<Vec<(PathBuf, LeftOver)>> {
     // As the runner wrote it into marks.
     let root = match root.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -68,10 +86,8 @@ fn list(root: &Path) -> io::Result<Vec<(PathBuf, Option<LeftOver>)>> {
         let entry = entry?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        match parse(name) {
-            Some((id, attempt)) => found.push((entry.path(), Some(LeftOver { id, attempt }))),
-            None if is_unfinished(name) => found.push((entry.path(), None)),
-            None => {}
+        if let Some((id, attempt)) = parse(name) {
+            found.push((entry.path(), LeftOver { id, attempt }));
         }
     }
     Ok(found)
@@ -103,15 +119,37 @@ pub(crate) async fn clear(path: &Path, deadline: Instant) -> bool {
     dead && matches!(removed, Ok(Ok(())))
 }
 
+/// As [`is_free`], from a runtime.
+async fn can_lock(path: &Path, name: &'static str) -> bool {
+    let path = path.to_owned();
+    spawn_blocking(move || is_free(&path, name)).await.unwrap_or(false)
+}
+
 /// Whether nobody holds that lock. Takes it for a moment only: whoever could want it is gone.
-async fn can_lock(path: &Path, name: &str) -> bool {
+fn is_free(path: &Path, name: &str) -> bool {
     let lock = path.join(name);
-    let tried = spawn_blocking(move || {
-        if !lock.exists() {
-            return true;
-        }
-        let file = lock.to_str().ok_or(io::ErrorKind::InvalidInput.into()).and_then(lock_file);
-        file.is_ok_and(|file| flock(file, FlockOperation::NonBlockingLockExclusive).is_ok())
-    });
-    tried.await.unwrap_or(false)
+    if !lock.exists() {
+        return true;
+    }
+    let file = lock.to_str().ok_or(io::ErrorKind::InvalidInput.into()).and_then(lock_file);
+    file.is_ok_and(|file| flock(file, FlockOperation::NonBlockingLockExclusive).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_being_made_is_not_left_over() {
+        let root = tempfile::tempdir().unwrap();
+        let id = Uuid::from_u128(7);
+        let unfinished = root.path().join(format!("{id}.1.{id}.new"));
+        fs::create_dir(&unfinished).unwrap();
+        let making = lock_root(root.path(), FlockOperation::LockShared).unwrap();
+        assert_eq!(recover(root.path(), Duration::ZERO).await.unwrap(), []);
+        assert!(unfinished.exists());
+        drop(making);
+        assert_eq!(recover(root.path(), Duration::ZERO).await.unwrap(), []);
+        assert!(!unfinished.exists());
+    }
 }

@@ -204,7 +204,7 @@ async fn recovering_kills_what_no_guard_ends() {
 async fn recovering_leaves_alone_what_is_not_a_run() {
     let root = tempfile::tempdir().unwrap();
     let id = job().id;
-    for name in [format!("{id}.3"), format!("{id}.4.new"), "lost+found".to_owned(), format!("{id}")] {
+    for name in [format!("{id}.3"), format!("{id}.4.{id}.new"), "lost+found".to_owned(), format!("{id}")] {
         fs::create_dir(root.path().join(name)).unwrap();
     }
     let left = recover(root.path(), Duration::from_secs(5)).await.unwrap();
