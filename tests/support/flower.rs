@@ -56,7 +56,10 @@ impl Flower {
     pub(crate) fn worker(&self, name: &str) -> Value {
         until(PATIENCE, &format!("Flower sees the worker {name}"), || {
             let workers = self.ask("/api/workers?refresh=true")?;
-            workers.as_object()?.iter().find(|(known, _)| known.contains(name)).map(|(_, worker)| worker.clone())
+            let known = workers.as_object()?.keys().find(|known| known.contains(name))?;
+            // Since 2.2 the lists of its tasks are asked for only with its name.
+            let workers = self.ask(&format!("/api/workers?refresh=true&workername={known}"))?;
+            workers.get(known).cloned()
         })
     }
 

@@ -87,12 +87,24 @@ fn ids(arguments: &Map<String, Value>, name: &str) -> Vec<String> {
     }
 }
 
+/// As Python has it: Flower sends 1 for true.
+fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(truth) => *truth,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+    }
+}
+
 /// With `terminate`, what runs is stopped with everything it started: SIGTERM, and SIGKILL after the grace, whatever
 /// signal is asked for.
 fn revoke(desk: &Desk, method: &str, arguments: &Map<String, Value>) -> Value {
     let ids = ids(arguments, "task_id");
     desk.table.revoke(ids.iter().cloned());
-    let terminate = method == "terminate" || arguments.get("terminate").is_some_and(|asked| asked == &json!(true));
+    let terminate = method == "terminate" || arguments.get("terminate").is_some_and(is_true);
     if !terminate {
         tracing::info!(?ids, "tasks are revoked");
         return json!({ "ok": format!("tasks {} flagged as revoked", ids.join(", ")) });
@@ -230,6 +242,14 @@ fn conf(desk: &Desk) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn truth_is_pythons() {
+        for (value, truth) in [(json!(true), true), (json!(1), true), (json!("x"), true), (json!(0), false)] {
+            assert_eq!(is_true(&value), truth, "{value}");
+        }
+        assert!(![json!(null), json!(false), json!(""), json!([]), json!({})].iter().any(is_true));
+    }
 
     #[test]
     fn ids_are_read_in_every_shape() {
