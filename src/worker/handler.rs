@@ -1,6 +1,6 @@
 //! Tasks done by Rust code instead of a program.
 
-use crate::{Ending, Event, Job, progress::Progress};
+use crate::{Ending, Event, Job, notes::Note, progress::Progress};
 use gateway_contract::TraceContext;
 use gateway_outside::Client;
 use serde_json::{Value, value::to_raw_value};
@@ -71,10 +71,24 @@ pub struct HandlerTask {
     /// Its place in a trace (`traceparent`, `tracestate`).
     pub trace: Option<TraceContext>,
     client: Client,
+    note: Note,
     given_up: Arc<AtomicBool>,
 }
 
 impl HandlerTask {
+    /// What an earlier run noted that did not come to its end: its worker was stopped, or died. A worker on another machine,
+    /// or with another directory, knows nothing of it.
+    pub async fn noted(&self) -> Option<Value> {
+        self.note.read().await
+    }
+
+    /// Notes how far the task is, for [`HandlerTask::noted`]; in place of what was noted before.
+    pub async fn note(&self, value: &Value) {
+        if let Err(error) = self.note.write(value).await {
+            tracing::warn!(uuid = %self.id, %error, "how far a task is could not be noted");
+        }
+    }
+
     /// Has the task come to its end without its handler, because it was cancelled or took too long? A handler that is
     /// dropped can ask it in the `Drop` of what it holds, to stop what it began elsewhere; where it is `false` then, the
     /// worker is shutting down, and the task is begun again.
@@ -186,6 +200,7 @@ impl DynHandler {
         &self,
         job: &Job,
         client: &Client,
+        note: &Note,
         events: &mpsc::Sender<Event>,
         given_up: &Arc<AtomicBool>,
     ) -> Ending {
@@ -198,6 +213,7 @@ impl DynHandler {
             document_url: job.document_url.clone(),
             trace: job.trace.clone(),
             client: client.clone(),
+            note: note.clone(),
             given_up: given_up.clone(),
         };
         // A task of its own, so that a panic ends nothing else.
@@ -238,11 +254,15 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+    fn nowhere() -> Note {
+        Note::of("/nonexistent", Uuid::nil())
+    }
+
     async fn call(handler: impl Handler) -> (Ending, Vec<Event>) {
         let client = Client::new(Policy::default(), Limits::default()).unwrap();
         let (events, mut received) = mpsc::channel(10);
         let job = Job::new(Uuid::nil(), "s", 1, json!({"a": 1}));
-        let ending = DynHandler::new(handler).call(&job, &client, &events, &Arc::default()).await;
+        let ending = DynHandler::new(handler).call(&job, &client, &nowhere(), &events, &Arc::default()).await;
         drop(events);
         let mut heard = Vec::new();
         while let Some(event) = received.recv().await {
@@ -303,6 +323,7 @@ mod tests {
             document_url: Some(url),
             trace: None,
             client: Client::new(Policy::default().with_private_networks(true), Limits::default()).unwrap(),
+            note: nowhere(),
             given_up: Arc::default(),
         };
         let mode = tokio::select! {

@@ -93,6 +93,7 @@ mod handler;
 mod health;
 mod judge;
 mod limits;
+mod notes;
 mod output;
 mod processes;
 mod program;

@@ -2,6 +2,7 @@
 
 use crate::{
     directory::{GUARD_LOCK, OWNER_LOCK, is_unfinished, lock_file, lock_root, parse, remove},
+    notes,
     processes::kill_marked,
 };
 use rustix::fs::{FlockOperation, flock};
@@ -43,6 +44,7 @@ pub async fn recover(root: &Path, patience: Duration) -> io::Result<Vec<LeftOver
     let root = root.to_owned();
     let found = spawn_blocking(move || {
         remove_unfinished(&root);
+        notes::remove_old(&root);
         list(&root)
     });
     let found = found.await.map_err(io::Error::other)??;

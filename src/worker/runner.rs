@@ -4,6 +4,7 @@ use crate::{
     DynHandler, Ending, Event, Job, Program, RunnerFault, RunnerSettings, around,
     directory::{self, RunDirectory},
     judge::{Stop, judge},
+    notes::Note,
     output::{Collector, Explanation, Lines, drain, plain},
     progress::Progress,
     recover::clear,
@@ -152,7 +153,7 @@ impl Runner {
         let deadline = after(limit);
         let start = Event::Started { host: self.host.clone(), start_time: SystemTime::now() };
         drop(timeout(TELLING, events.send(start)).await); // nobody has to listen
-        let given_up = Arc::<AtomicBool>::default();
+        let (given_up, note) = (Arc::<AtomicBool>::default(), Note::of(&self.root, job.id));
         // Before the handler is dropped, which happens as soon as this is known.
         let stops = async {
             let stop = self.stop(&cancel, deadline).await;
@@ -160,7 +161,7 @@ impl Runner {
             stop
         };
         let works = async {
-            match handler.call(&job, &self.settings.client, &events, &given_up).await {
+            match handler.call(&job, &self.settings.client, &note, &events, &given_up).await {
                 Ending::Success(result) => self.hand_in(&job, None, result, &events).await,
                 ending => ending,
             }
@@ -174,6 +175,9 @@ impl Runner {
             },
             ending = Box::pin(works) => ending,
         };
+        if !matches!(ending, Ending::Aborted) {
+            note.forget();
+        }
         tracing::debug!(uuid = %job.id, service = job.service, attempt = job.attempt, ending = ending.name(), "a run ended");
         ending
     }

@@ -90,7 +90,7 @@ fn failure(error: impl Into<BoxError>) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Ending, Job};
+    use crate::{Ending, Job, notes::Note};
     use gateway_outside::{Client, Limits, Policy};
     use serde_json::json;
     use std::time::Duration;
@@ -102,7 +102,8 @@ mod tests {
         let client = Client::new(Policy::default(), Limits::default()).unwrap();
         let (events, _received) = mpsc::channel(10);
         let job = Job::new(Uuid::nil(), "s", 1, json!({"a": 1}));
-        crate::DynHandler::new(handler).call(&job, &client, &events, &Default::default()).await
+        let note = Note::of("/nonexistent", job.id);
+        crate::DynHandler::new(handler).call(&job, &client, &note, &events, &Default::default()).await
     }
 
     #[tokio::test(start_paused = true)]
