@@ -64,7 +64,10 @@ impl Door {
     }
 
     /// Submits a step; gives its task's uuid. With the same key it is the same task, however often it is said.
-    pub(super) async fn submit(&self, service: &str, given: &Given, key: &str) -> Result<String, Failure> {
+    ///
+    /// # Errors
+    /// Where trying again would help it may have been accepted all the same.
+    pub(super) async fn submit(&self, service: &str, given: &Given, key: &str) -> Result<String, Trouble> {
         let mut path = vec![service, "process"];
         path.extend(given.stored.as_deref());
         let mut url = self.url(&path);
@@ -73,23 +76,22 @@ impl Door {
         }
         let mut headers = self.headers();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let key = HeaderValue::from_str(key).map_err(|error| Failure::new("ValueError", error.to_string()))?;
+        let key = HeaderValue::from_str(key).map_err(|error| trouble(false, "ValueError", error.to_string()))?;
         headers.insert(HeaderName::from_static("idempotency-key"), key);
         let body = Value::Object(given.body.clone()).to_string().into_bytes();
         match self.patiently(Method::POST, url, headers, body).await? {
             Answer::Good(Value::Object(answer)) => answer.get("uuid").and_then(Value::as_str).map(str::to_owned),
             _ => None,
         }
-        .ok_or_else(|| Failure::new("RuntimeError", "the gateway's answer holds no uuid"))
+        .ok_or_else(|| trouble(false, "RuntimeError", "the gateway's answer holds no uuid".to_owned()))
     }
 
     /// What became of a task; `None` if the gateway cannot say it now, and the task goes on.
     pub(super) async fn state(&self, service: &str, uuid: &str) -> Result<Option<State>, Failure> {
         let mut url = self.url(&[service, "status"]);
         url.query_pairs_mut().append_pair("uuid", uuid);
-        let Answer::Good(mut answer) = self.patiently(Method::GET, url, self.headers(), Vec::new()).await? else {
-            return Ok(None);
-        };
+        let asked = self.patiently(Method::GET, url, self.headers(), Vec::new()).await;
+        let Answer::Good(mut answer) = asked.map_err(|trouble| trouble.failure)? else { return Ok(None) };
         let status = answer["status"].as_str().unwrap_or_default().to_owned();
         Ok(Some(State { status, result: answer["result"].take() }))
     }
@@ -98,7 +100,8 @@ impl Door {
     pub(super) async fn cancel(&self, service: &str, uuid: &str) -> Result<(), Failure> {
         let mut url = self.url(&[service, "cancel"]);
         url.query_pairs_mut().append_pair("uuid", uuid);
-        self.patiently(Method::POST, url, self.headers(), Vec::new()).await.map(drop)
+        let asked = self.patiently(Method::POST, url, self.headers(), Vec::new()).await;
+        asked.map(drop).map_err(|trouble| trouble.failure)
     }
 
     fn url(&self, segments: &[&str]) -> Url {
@@ -114,7 +117,7 @@ impl Door {
     }
 
     /// Asks again, for a while, what may pass: no answer, no room, the same submission under way.
-    async fn patiently(&self, method: Method, url: Url, headers: HeaderMap, body: Vec<u8>) -> Result<Answer, Failure> {
+    async fn patiently(&self, method: Method, url: Url, headers: HeaderMap, body: Vec<u8>) -> Result<Answer, Trouble> {
         let until = Instant::now() + PATIENCE;
         let mut pause = PAUSES[0];
         loop {
@@ -126,20 +129,24 @@ impl Door {
                     sleep(pause).await;
                     pause = (pause * 2).min(PAUSES[1]);
                 }
-                Err(Trouble { failure, .. }) => return Err(failure),
+                Err(trouble) => return Err(trouble),
             }
         }
     }
 }
 
-struct Trouble {
-    failure: Failure,
+/// Why there is no answer, or none that is good.
+pub(super) struct Trouble {
+    pub(super) failure: Failure,
     /// Trying again may help.
-    passes: bool,
+    pub(super) passes: bool,
+}
+
+fn trouble(passes: bool, class: &str, why: String) -> Trouble {
+    Trouble { failure: Failure::new(class, why), passes }
 }
 
 async fn judge(exchange: impl Future<Output = Result<Reply, ExchangeFault>>, url: &Url) -> Result<Answer, Trouble> {
-    let trouble = |passes, class: &str, why: String| Trouble { failure: Failure::new(class, why), passes };
     let shown = redact(url.as_str());
     let reply = match timeout(EXCHANGE, exchange).await {
         Err(_) => return Err(trouble(true, "IOError", format!("{shown} did not answer in time"))),

@@ -2,7 +2,7 @@
 
 use super::{
     chain::{Chain, Given},
-    door::{Door, State, class_of, cut},
+    door::{Door, State, Trouble, class_of, cut},
 };
 use gateway_worker::{Failure, HandlerTask};
 use serde_json::Value;
@@ -39,9 +39,10 @@ pub(super) async fn run(
     };
     let uuid = match door.submit(&running.service, &running.given, &running.key).await {
         Ok(uuid) => uuid,
-        Err(refused) => {
-            running.ended = true;
-            return Err(refused);
+        Err(Trouble { failure, passes }) => {
+            running.unknown = passes;
+            running.ended = !passes;
+            return Err(failure);
         }
     };
     running.uuid = Some(uuid.clone());
@@ -113,7 +114,7 @@ impl Drop for Running {
                 let uuid = match uuid {
                     Some(uuid) => uuid,
                     // It may have been accepted: the same key gives the same task.
-                    None => door.submit(&service, &given, &key).await?,
+                    None => door.submit(&service, &given, &key).await.map_err(|trouble| trouble.failure)?,
                 };
                 door.cancel(&service, &uuid).await
             };
