@@ -34,6 +34,17 @@ fn tasks_of_both_protocols_and_their_ends() {
 }
 
 #[test]
+fn what_is_left_out_is_told_and_holds_nobody_up() {
+    let place = Place::new("left-out", SCRIPT, "");
+    let worker = place.worker();
+    client(&place, &worker.name, "left_out");
+    place.holds(0);
+    let log = worker.log();
+    assert!(log.contains("nobody takes a result") && !log.contains("sent again"), "{log}");
+    assert!(log.contains("wanted=[\"callbacks\"]"), "{log}");
+}
+
+#[test]
 fn inspect_sees_what_the_worker_has() {
     let place = Place::new("inspect", SCRIPT, "concurrency = 2");
     let worker = place.worker();

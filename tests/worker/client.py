@@ -70,6 +70,12 @@ def results():
     assert get(send("true")) is None
 
 
+def left_out():
+    """Nobody takes the first one's result, and nobody runs what the second one asks for afterwards."""
+    send("echo 7", reply_to=str(uuid.uuid4()))
+    assert get(send("echo 8", link=app.signature("worker.other"))) == 8
+
+
 def protocol_1():
     app.conf.task_protocol = 1
     assert get(send("echo 7")) == 7
