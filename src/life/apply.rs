@@ -211,8 +211,10 @@ fn heard_after_end(task: &mut Task, report: &Report, now: Millis, delivered: Cha
     if ran_again(task, report, now) {
         return Change { changed: true, ..delivered };
     }
-    // A worker that missed the revoke goes on with a cancelled task: it has to be told again.
-    let revoke = task.state == State::Revoked && !report.state.is_end();
+    // A worker that missed the revoke goes on with a cancelled task: it has to be told again. So is one that begins a task
+    // whose result was forgotten, a cancel or not: nobody could read what it came to.
+    let unwanted = task.state == State::Revoked || (task.state == State::Expired && !task.presumed);
+    let revoke = unwanted && !report.state.is_end();
     Change { revoke, ..delivered }
 }
 

@@ -124,6 +124,18 @@ fn a_cancel_is_stored_first_and_told_again_to_whoever_missed_it() {
 }
 
 #[test]
+fn a_cancel_outlives_its_record_of_it() {
+    let mut task = task();
+    apply(&mut task, &Fact::Cancelled, 1);
+    apply(&mut task, &Fact::Forgotten, 2);
+    let change = apply(&mut task, &heard(State::Started), 3);
+    assert!(change.revoke && !change.changed, "it waited in its queue for longer than results are kept");
+    let change = apply(&mut task, &heard(State::Success), 4);
+    assert!(!change.revoke && !change.changed);
+    assert_eq!((&task.state, task.presumed), (&State::Expired, false));
+}
+
+#[test]
 fn a_running_task_is_terminated() {
     let mut task = task();
     apply(&mut task, &heard(State::Started), 1);
