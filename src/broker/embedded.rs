@@ -27,14 +27,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use told::{processing, report};
 use uuid::Uuid;
 
-/// How long a result waits before it is told again because the store could not take it.
-const TELL_AGAIN: Duration = Duration::from_secs(1);
-/// How long guards of the last process may take to stop their programs.
+/// How soon the store is asked again that could not answer.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long guards may take to stop their programs: those of the last process, and ours at the end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The embedded broker.
@@ -201,7 +204,10 @@ impl Broker for Embedded {
         Box::pin(async move {
             shared.closing.cancel();
             shared.tracker.close();
-            shared.tracker.wait().await;
+            if timeout(PATIENCE, shared.tracker.wait()).await.is_err() {
+                // Its guards stop its programs as soon as the process is gone.
+                tracing::error!("what runs was not handed back in time; it is run again after a restart");
+            }
         })
     }
 }
@@ -218,7 +224,7 @@ impl Shared {
             Ok(due) => due.into_iter().filter(|(name, _)| name == service).for_each(|(_, at)| alarm.set(at)),
             Err(error) => {
                 tracing::warn!(%error, service = &**service, "what is due next is not known; it is looked for again");
-                alarm.set(now() + TELL_AGAIN.as_millis() as Millis);
+                alarm.set(now() + AGAIN.as_millis() as Millis);
             }
         }
     }
@@ -229,17 +235,11 @@ impl Shared {
         self.mailbox.heard(orphan.id, fact, None).await
     }
 
-    /// Tells the engine until it is durable: hours of work may hang on it.
+    /// Tells the engine, and waits until it is durable: hours of work may hang on it.
     async fn tell(&self, id: Uuid, fact: Fact) -> Result<(), Stopped> {
-        loop {
-            let (sender, written) = oneshot::channel();
-            self.mailbox.heard(id, fact.clone(), Some(Receipt::Slot(sender))).await?;
-            match written.await {
-                Ok(true) => return Ok(()),
-                Ok(false) => tokio::time::sleep(TELL_AGAIN).await,
-                Err(_) => return Err(Stopped),
-            }
-        }
+        let (sender, written) = oneshot::channel();
+        self.mailbox.heard(id, fact, Some(Receipt::Slot(sender))).await?;
+        written.await.map_err(|_| Stopped)
     }
 }
 

@@ -21,15 +21,11 @@ use arc_swap::ArcSwap;
 use embedded::Embedded;
 use gateway_config::{BrokerUrl, Config, StoreUrl};
 use gateway_contract::{BoxFuture, Part};
-use gateway_life::{Fact, Millis, Publish, Task};
+use gateway_life::{Millis, Publish, Task};
 use gateway_outside::{Client, Limits, Policy};
 use gateway_worker::{GuardCommand, RunnerSettings};
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
+use std::{path::PathBuf, sync::Arc, time::Instant};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use uuid::Uuid;
 
 /// Why a task that a worker has is given up.
@@ -91,48 +87,29 @@ pub struct Reload {
     pub steps: Policy,
 }
 
-/// How long a result waits before it is told again because the store could not take it.
-const TELL_AGAIN: Duration = Duration::from_secs(1);
-
-/// Told whether what was heard is durable.
+/// Told when what was heard is durable. Dropped, it will never be written by this process: unacknowledged messages come
+/// back when that ends, and a slot's task is run again.
 #[derive(Debug)]
 pub enum Receipt {
-    /// A message from RabbitMQ: acknowledged once its fact is written, told again as long as it is not.
+    /// A message from RabbitMQ: acknowledged once its fact is written.
     Delivery(Box<Delivered>),
-    /// A state that is kept where it was read: read again if it is not written.
-    Kept(Kept),
-    /// A slot of the embedded broker: told `true` or `false`.
-    Slot(oneshot::Sender<bool>),
+    /// A state that is kept where it was read, and its share of what may be on its way into the store.
+    Kept(OwnedSemaphorePermit),
+    /// A slot of the embedded broker.
+    Slot(oneshot::Sender<()>),
 }
 
-/// A state that is kept elsewhere, and its share of what may be on its way into the store.
-#[derive(Debug)]
-pub struct Kept {
-    again: Arc<Notify>,
-    _share: OwnedSemaphorePermit,
-}
-
-impl Kept {
-    fn new(again: Arc<Notify>, share: OwnedSemaphorePermit) -> Self {
-        Self { again, _share: share }
-    }
-}
-
-/// A message, and what has to be written before it may be acknowledged.
+/// A message to be acknowledged, and since when it is here.
 #[derive(Debug)]
 pub struct Delivered {
     receipt: gateway_amqp::Receipt,
-    id: Uuid,
-    fact: Fact,
-    mailbox: Mailbox,
     meters: Meters,
     since: Instant,
 }
 
 impl Receipt {
-    fn delivery(receipt: gateway_amqp::Receipt, id: Uuid, fact: &Fact, mailbox: &Mailbox, meters: &Meters) -> Self {
-        let (fact, mailbox, meters) = (fact.clone(), mailbox.clone(), meters.clone());
-        Self::Delivery(Box::new(Delivered { receipt, id, fact, mailbox, meters, since: Instant::now() }))
+    fn delivery(receipt: gateway_amqp::Receipt, meters: &Meters) -> Self {
+        Self::Delivery(Box::new(Delivered { receipt, meters: meters.clone(), since: Instant::now() }))
     }
 
     /// It is durable.
@@ -142,25 +119,9 @@ impl Receipt {
                 delivered.receipt.ack();
                 delivered.meters.settled(delivered.since.elapsed());
             }
-            Receipt::Kept(_) => {}
+            Receipt::Kept(share) => drop(share),
             // The slot may have ended with the process.
-            Receipt::Slot(sender) => drop(sender.send(true)),
-        }
-    }
-
-    /// It is not: it has to be told again. Unacknowledged messages come back by themselves if this process ends.
-    pub fn not_written(self) {
-        match self {
-            Receipt::Delivery(delivered) => {
-                tokio::spawn(async move {
-                    tokio::time::sleep(TELL_AGAIN).await;
-                    let (id, fact, mailbox) = (delivered.id, delivered.fact.clone(), delivered.mailbox.clone());
-                    // A stopped engine has told its reason elsewhere.
-                    let _ = mailbox.heard(id, fact, Some(Receipt::Delivery(delivered))).await;
-                });
-            }
-            Receipt::Kept(kept) => kept.again.notify_one(),
-            Receipt::Slot(sender) => drop(sender.send(false)),
+            Receipt::Slot(sender) => drop(sender.send(())),
         }
     }
 }

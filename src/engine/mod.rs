@@ -307,7 +307,8 @@ impl Driver {
                     self.parts.meters.stray();
                     tracing::warn!(uuid = %id, "what was heard of an unknown task is dropped");
                 }
-                Effect::Return(receipt) => receipt.not_written(),
+                // Its slot or its broker keeps it for the next process.
+                Effect::Return(receipt) => drop(receipt),
                 Effect::Answer(client, answer) => {
                     // The client may have gone away: its task is accepted all the same.
                     let _ = client.send(answer);

@@ -13,7 +13,7 @@ use std::{
 };
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -24,6 +24,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 256;
 /// How soon the next step comes where there was more than that: in between, submissions have the store for themselves.
 const MORE: Duration = Duration::from_millis(100);
+/// How long it waits until what it told is written.
+const WRITTEN: Duration = Duration::from_secs(10);
 
 /// Sweeps until `shutdown`.
 pub async fn sweep(
@@ -99,8 +101,8 @@ async fn tell(
     if let Some((id, fact)) = last {
         let (sender, written) = oneshot::channel();
         mailbox.heard(id, fact, Some(Receipt::Slot(sender))).await?;
-        // Not written is found again.
-        let _ = written.await;
+        // What is not written for long is found again; and the records deleted meanwhile make room for it.
+        let _ = timeout(WRITTEN, written).await;
     }
     Ok(())
 }

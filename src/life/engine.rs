@@ -4,6 +4,7 @@ use crate::{
     Accept, Answer, Effect, Fact, Heard, Input, Limits, Millis, Publish, Run, Source, State, Write,
     outbox::{Fate, Next, Outbox, Waiting},
     reload::Reload,
+    resting::Resting,
     settle::refuse_stopped,
 };
 use std::{
@@ -21,7 +22,10 @@ pub(crate) enum Origin<C, R> {
     Submit(Option<C>, Waiting, Option<Scope>),
     Cancel(Option<C>),
     Claim(C),
-    Heard(Vec<R>),
+    /// What was heard, and who waits until it is written.
+    Heard(Uuid, Fact, Vec<R>),
+    /// What was heard and is heard again, or found again by the sweeper, if it is not written.
+    Hint,
     /// What nobody would tell again: the fate of a publication, the end of a run that nobody waits for.
     Own(Uuid, Fact),
     /// An attempt that has to be known before it is made.
@@ -49,6 +53,7 @@ pub struct Engine<C, R> {
     pub(crate) queued: Vec<(Write, Origin<C, R>)>,
     /// Where in `queued` a task's last PROGRESS stands.
     pub(crate) progress: HashMap<Uuid, usize>,
+    pub(crate) resting: Resting<C, R>,
     pub(crate) committing: Option<Committing<C, R>>,
     pub(crate) reload: Reload,
     /// Something in `queued` wants a commit at once.
@@ -75,6 +80,7 @@ impl<C, R> Engine<C, R> {
             in_progress: HashSet::new(),
             queued: Vec::new(),
             progress: HashMap::new(),
+            resting: Resting::default(),
             committing: None,
             reload: Reload::default(),
             urgent: false,
@@ -94,9 +100,9 @@ impl<C, R> Engine<C, R> {
         self.outbox.untried().collect()
     }
 
-    /// Writes that wait for the next commit.
+    /// Writes that wait for a commit.
     pub fn queued(&self) -> usize {
-        self.queued.len()
+        self.queued.len() + self.resting.len()
     }
 
     /// Takes one input. Follow a run of inputs by [`Engine::flush`].
@@ -154,6 +160,7 @@ impl<C, R> Engine<C, R> {
         if self.reload.begin(now, || self.outbox.ids().collect()) {
             effects.push(Effect::Reload);
         }
+        self.wake_resting(now);
         let lazy_is_due = self.lazy_due.is_some_and(|due| now >= due);
         if self.reload.is_under_way() || self.queued.is_empty() || !(self.urgent || lazy_is_due) {
             return;
@@ -177,7 +184,7 @@ impl<C, R> Engine<C, R> {
             Some(committing) if committing.stalled => None,
             Some(committing) => Some(committing.since + self.limits.store_patience),
             None if self.reload.is_under_way() => None,
-            None => [self.lazy_due, self.reload.due()].into_iter().flatten().min(),
+            None => [self.lazy_due, self.reload.due(), self.resting.due()].into_iter().flatten().min(),
         };
         [held, store, self.outbox.next_due()].into_iter().flatten().min()
     }
@@ -195,6 +202,7 @@ impl<C, R> Engine<C, R> {
             committing.since -= back;
         }
         self.reload.clock_set_back(back);
+        self.resting.clock_set_back(back);
         self.outbox.clock_set_back(back);
     }
 
@@ -263,13 +271,23 @@ impl<C, R> Engine<C, R> {
     }
 
     fn heard(&mut self, now: Millis, Heard { id, fact, receipt }: Heard<R>) {
+        if self.resting.holds(id) {
+            return match learnt(id, fact, receipt.into_iter().collect()) {
+                (_, Origin::Hint) => {}
+                kept => self.resting.put(now, id, kept),
+            };
+        }
         let is_progress = matches!(&fact, Fact::Heard(report) if report.state == State::Progress);
         if let (true, Some(&at)) = (is_progress, self.progress.get(&id))
-            && let Some((write, Origin::Heard(receipts))) = self.queued.get_mut(at)
+            && let Some((write, origin)) = self.queued.get_mut(at)
             && run_of(write) == run_of_fact(&fact)
         {
-            *write = Write::Apply { id, service: None, fact };
+            let mut receipts = match origin {
+                Origin::Heard(_, _, receipts) => std::mem::take(receipts),
+                _ => Vec::new(),
+            };
             receipts.extend(receipt);
+            (*write, *origin) = learnt(id, fact, receipts);
             return;
         }
         if is_progress {
@@ -278,11 +296,7 @@ impl<C, R> Engine<C, R> {
             // Whatever comes between two reports of progress keeps its place between them.
             self.progress.remove(&id);
         }
-        let origin = match receipt {
-            None if is_told_once(&fact) => Origin::Own(id, fact.clone()),
-            receipt => Origin::Heard(receipt.into_iter().collect()),
-        };
-        self.queued.push((Write::Apply { id, service: None, fact }, origin));
+        self.queued.push(learnt(id, fact, receipt.into_iter().collect()));
         if is_progress && self.queued.len() < self.limits.batch {
             self.lazy_due.get_or_insert(now + self.limits.lazy);
         } else {
@@ -333,6 +347,16 @@ impl<C, R> Engine<C, R> {
     }
 }
 
+/// Something learnt, as it is queued.
+fn learnt<C, R>(id: Uuid, fact: Fact, receipts: Vec<R>) -> (Write, Origin<C, R>) {
+    let origin = match receipts.is_empty() {
+        true if is_told_once(&fact) => Origin::Own(id, fact.clone()),
+        true => Origin::Hint,
+        false => Origin::Heard(id, fact.clone(), receipts),
+    };
+    (Write::Apply { id, service: None, fact }, origin)
+}
+
 fn scope(accept: &Accept) -> Option<Scope> {
     accept.key.as_ref().map(|key| (key.subject.clone(), key.key.clone()))
 }
@@ -352,8 +376,8 @@ fn run_of_fact(fact: &Fact) -> Option<&Run> {
     }
 }
 
-/// Ends of runs are told again by whoever keeps the receipt; without one, by nobody. Other facts are hints that come
-/// again, or are found again by the sweeper.
+/// Ends of runs that nobody waits for are told by nobody else. Other facts without a receipt are hints that come again, or
+/// are found again by the sweeper.
 fn is_told_once(fact: &Fact) -> bool {
     match fact {
         Fact::Requeued { .. } => true,

@@ -23,6 +23,7 @@ mod apply;
 mod engine;
 mod outbox;
 mod reload;
+mod resting;
 mod settle;
 mod state;
 mod task;

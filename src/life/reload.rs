@@ -90,7 +90,8 @@ impl<C, R> Engine<C, R> {
             self.outbox.remove(*id);
         }
         // Already with the broker: the store is about to be told.
-        let sent: HashSet<Uuid> = self.queued.iter().filter_map(|(write, _)| settles(write)).collect();
+        let unwritten = self.queued.iter().map(|(write, _)| write).chain(self.resting.writes());
+        let sent: HashSet<Uuid> = unwritten.filter_map(settles).collect();
         for message in found.into_iter().filter(|message| !sent.contains(&message.id)) {
             restore(&mut self.outbox, message);
         }

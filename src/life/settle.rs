@@ -1,13 +1,13 @@
 //! What follows from a commit.
 
 use crate::{
-    Answer, Change, CommitFault, Delivery, Effect, Engine, Heard, Input, Millis, Task, Written,
+    Answer, Change, CommitFault, Delivery, Effect, Engine, Fact, Heard, Input, Millis, Task, Write, Written,
     engine::{Committing, Origin},
     outbox::Waiting,
+    resting::AGAIN,
 };
+use uuid::Uuid;
 
-/// How long writes that nobody would tell again rest after a commit that was not written.
-const AGAIN: Millis = 1_000;
 const FAILED: &str = "the store has failed";
 
 impl<C, R> Engine<C, R> {
@@ -32,6 +32,7 @@ impl<C, R> Engine<C, R> {
         }
         match fault {
             CommitFault::NotWritten(_) => {
+                self.queue_behind_resting(now);
                 // What only we know rests; whoever waits for something else is told at once that it cannot be.
                 self.urgent = self.queued.iter().any(|(_, origin)| !matches!(origin, Origin::Own(..)));
             }
@@ -39,10 +40,37 @@ impl<C, R> Engine<C, R> {
         }
     }
 
+    /// What was not written rests, and what came later of the same tasks behind it.
+    fn queue_behind_resting(&mut self, now: Millis) {
+        for entry in std::mem::take(&mut self.queued) {
+            match &entry.1 {
+                Origin::Heard(id, ..) | Origin::Own(id, _) if self.resting.holds(*id) => {
+                    self.resting.put(now, *id, entry);
+                }
+                _ => self.queued.push(entry),
+            }
+        }
+        self.progress.clear();
+        if self.queued.is_empty() {
+            self.lazy_due = None;
+        }
+    }
+
+    /// What has rested is written before what came later.
+    pub(crate) fn wake_resting(&mut self, now: Millis) {
+        let rested = self.resting.rested(now);
+        if !rested.is_empty() {
+            self.queued.splice(0..0, rested);
+            self.progress.clear();
+            self.urgent = true;
+        }
+    }
+
     /// Nothing more is written by this process.
     fn stop(&mut self, now: Millis, why: Box<str>, effects: &mut Vec<Effect<C, R>>) {
         self.stopped = true;
-        for (_, origin) in std::mem::take(&mut self.queued) {
+        let rested = self.resting.take();
+        for (_, origin) in rested.into_iter().chain(std::mem::take(&mut self.queued)) {
             self.refuse(now, origin, &CommitFault::NotWritten(FAILED.into()), effects);
         }
         for (_, client, _) in std::mem::take(&mut self.held) {
@@ -109,12 +137,9 @@ impl<C, R> Engine<C, R> {
                 effects.push(Effect::Answer(client, Answer::Claimed(Box::new(task), body)));
             }
             (Origin::Claim(client), _) => effects.push(Effect::Answer(client, Answer::NothingDue)),
-            (Origin::Heard(receipts), written) => {
-                match written {
-                    Written::Applied(task, change) => self.applied(&task, change, effects),
-                    Written::NoTask(id) => effects.push(Effect::Stray(id)),
-                    _ => {}
-                }
+            (Origin::Hint, written) => self.learnt(written, effects),
+            (Origin::Heard(.., receipts), written) => {
+                self.learnt(written, effects);
                 effects.extend(receipts.into_iter().map(Effect::Ack));
             }
             (Origin::Own(..), Written::Applied(task, change)) => self.applied(&task, change, effects),
@@ -133,6 +158,14 @@ impl<C, R> Engine<C, R> {
     pub(crate) fn free_place(&mut self, message: &Waiting) {
         if !self.limits.store_is_queue {
             self.outbox.free_place(&message.service);
+        }
+    }
+
+    fn learnt(&mut self, written: Written, effects: &mut Vec<Effect<C, R>>) {
+        match written {
+            Written::Applied(task, change) => self.applied(&task, change, effects),
+            Written::NoTask(id) => effects.push(Effect::Stray(id)),
+            _ => {}
         }
     }
 
@@ -156,6 +189,7 @@ impl<C, R> Engine<C, R> {
             CommitFault::NotWritten(why) => Answer::NotWritten(why.clone()),
             CommitFault::Unknown(why) => Answer::Unknown(why.clone()),
         };
+        let is_last = self.stopped || matches!(fault, CommitFault::Unknown(_));
         match origin {
             Origin::Submit(client, message, scope) => {
                 self.free_place(&message);
@@ -164,13 +198,22 @@ impl<C, R> Engine<C, R> {
             }
             Origin::Cancel(client) => tell(client, answer, effects),
             Origin::Claim(client) => effects.push(Effect::Answer(client, answer)),
-            Origin::Heard(receipts) => effects.extend(receipts.into_iter().map(Effect::Return)),
-            Origin::Own(id, fact) if !self.stopped => self.queue_own(id, fact, now + AGAIN),
+            Origin::Heard(id, fact, receipts) if !is_last => {
+                self.resting.put(now, id, (apply(id, fact.clone()), Origin::Heard(id, fact, receipts)));
+            }
+            Origin::Heard(.., receipts) => effects.extend(receipts.into_iter().map(Effect::Return)),
+            Origin::Own(id, fact) if !is_last => {
+                self.resting.put(now, id, (apply(id, fact.clone()), Origin::Own(id, fact)));
+            }
             // The next process finds the message in the store.
-            Origin::Own(..) => {}
+            Origin::Own(..) | Origin::Hint => {}
             Origin::Tried(id, _) => self.outbox.recorded(id, Err(now + AGAIN)),
         }
     }
+}
+
+fn apply(id: Uuid, fact: Fact) -> Write {
+    Write::Apply { id, service: None, fact }
 }
 
 /// Nothing more is written by this process: whoever waits for that is told so, and what was heard is left to the next.

@@ -121,7 +121,7 @@ fn a_confirm_settles_lazily_and_once() {
 }
 
 #[test]
-fn a_result_is_acknowledged_after_its_commit_and_returned_without_one() {
+fn a_result_is_acknowledged_after_its_commit_and_kept_until_there_is_one() {
     let mut engine = TestEngine::new(Limits::default());
     let heard = |receipt| {
         let fact = Fact::Heard(Report::new(State::Success, Source::Queue));
@@ -133,7 +133,43 @@ fn a_result_is_acknowledged_after_its_commit_and_returned_without_one() {
     assert!(matches!(effects.as_slice(), [Effect::Ack(1)]));
     run(&mut engine, 0, [heard(2)]);
     let effects = run(&mut engine, 0, [Input::Committed(Err(CommitFault::NotWritten("disk full".into())))]);
-    assert!(matches!(effects.as_slice(), [Effect::Return(2)]));
+    assert!(effects.is_empty(), "it rests: {effects:?}");
+    let again = engine.next_tick().expect("it is written later");
+    let effects = run(&mut engine, again, [Input::Tick]);
+    assert_eq!(commit(&effects).len(), 1);
+    // Nobody knows what became of it: the next process is told again.
+    let effects = run(&mut engine, again, [Input::Committed(Err(CommitFault::Unknown("fsync failed".into())))]);
+    assert!(matches!(effects.as_slice(), [Effect::Return(2), Effect::Stop(_)]));
+}
+
+#[test]
+fn what_was_not_written_is_written_before_what_came_later_of_the_same_task() {
+    let mut engine = TestEngine::new(Limits::default());
+    let heard = |id: u128, state: State, receipt| {
+        let fact = Fact::Heard(Report::new(state, Source::Queue));
+        Input::Heard(Heard { id: Uuid::from_u128(id), fact, receipt: Some(receipt) })
+    };
+    let told = |effects: &Effects| {
+        let told = |write: &Write| match write {
+            Write::Apply { id, fact: Fact::Heard(report), .. } => (id.as_u128(), report.state.name().to_owned()),
+            other => panic!("{other:?}"),
+        };
+        commit(effects).iter().map(told).collect::<Vec<_>>()
+    };
+    let first = run(&mut engine, 0, [heard(1, State::Started, 1)]);
+    assert_eq!(told(&first), [(1, "STARTED".to_owned())]);
+    // While it was tried and while it rests, more comes: of this task it waits behind, of others it does not.
+    run(&mut engine, 0, [heard(1, State::Progress, 2), heard(2, State::Started, 3)]);
+    let effects = run(&mut engine, 0, [Input::Committed(Err(CommitFault::NotWritten("disk full".into())))]);
+    assert_eq!(told(&effects), [(2, "STARTED".to_owned())]);
+    run(&mut engine, 1, [Input::Committed(Ok(store(commit(&effects), 1)))]);
+    assert!(run(&mut engine, 2, [heard(1, State::Success, 4)]).is_empty());
+    let again = engine.next_tick().expect("they are written later");
+    let effects = run(&mut engine, again, [Input::Tick]);
+    assert_eq!(told(&effects), ["STARTED", "PROGRESS", "SUCCESS"].map(|state| (1, state.to_owned())));
+    let effects = run(&mut engine, again, [Input::Committed(Ok(store(commit(&effects), again)))]);
+    assert!(matches!(effects.as_slice(), [Effect::Ack(1), Effect::Ack(2), Effect::Ack(4)]));
+    assert_eq!((engine.queued(), engine.next_tick()), (0, None));
 }
 
 #[test]

@@ -138,7 +138,7 @@ pub enum Effect<C, R> {
     Ack(R),
     /// Something was heard of a task that nobody knows.
     Stray(Uuid),
-    /// It could not be written: let the broker deliver it again.
+    /// This process will never write it: leave it to the next one.
     Return(R),
     /// Tell the workers to drop or stop this task.
     Revoke(Uuid, Arc<str>),

@@ -83,7 +83,7 @@ impl Client {
     }
 }
 
-/// The connection was lost, or gave no answer in time: another [`Heard::Connected`] follows.
+/// The connection was lost: another [`Heard::Connected`] follows. Or it gave no answer in time: ask again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the connection to Redis was lost")]
 pub struct Lost;

@@ -170,3 +170,25 @@ fn after_a_failed_fsync_the_process_ends_and_the_next_has_everything() {
     let count = get(&format!("{}/record/stats", gateway.url())).json()["invocations"].as_u64();
     assert_eq!((count, workshop.begun().len()), (Some(6), 6), "once, whichever of the two answers it was");
 }
+
+/// What runs is stopped, and no end of a run that can never be written holds the process up.
+#[test]
+fn after_a_failed_fsync_the_process_ends_while_it_runs_a_program() {
+    let gated = "[auth]\nmode = \"none\"\n[services.record]\nrequires_document = false\n[services.record.worker]\n\
+                 command = [\"sh\", \"-c\", '''until [ -e @DIR@/go ]; do sleep 0.05; done; echo '\"done\"' ''']\n";
+    let mut gateway = Gateway::start(gated);
+    ready(&gateway);
+    let running = crate::place::submit(&gateway, &[]);
+    crate::place::state(&gateway, &running, "STARTED");
+
+    let injector = Injector::attach(gateway.pid(), "store-writer", "fdatasync,fsync:error=EIO");
+    request("POST", &format!("{}/record/annotate", gateway.url())).send().refused(503, 205);
+    assert_eq!(gateway.wait().code(), Some(1), "{}", gateway.log());
+    assert!(!gateway.log().contains("not handed back in time"), "{}", gateway.log());
+    drop(injector);
+
+    gateway.restart();
+    std::fs::write(gateway.directory().join("go"), "").unwrap();
+    let end = crate::place::end(&gateway, &running);
+    assert_eq!((&end["status"], &end["result"]), (&"SUCCESS".into(), &"done".into()), "{end}");
+}

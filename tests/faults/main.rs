@@ -34,7 +34,7 @@
 //! | W10 | a worker is done, and dies before its ack | `faults/windows/hearing.rs` `a_worker_that_dies_between_its_result_and_its_ack_is_a_second_run` |
 //! | W11 | the gateway dies between result and commit, or between commit and ack | `faults/windows/hearing.rs` `a_result_is_heard_again_when_the_gateway_died_before_its_commit` `a_result_is_heard_once_when_the_gateway_died_before_its_ack` |
 //! | W12 | a cancel against the start, workers restart | `faults/windows/hearing.rs` `a_cancel_outlives_gateway_and_workers` |
-//! | W13 | disk full, failed fsync | `faults/disk.rs` `a_full_disk_is_told_and_passes_sqlite` `a_full_disk_is_told_and_passes_postgres` `after_a_failed_fsync_the_process_ends_and_the_next_has_everything` |
+//! | W13 | disk full, failed fsync | `faults/disk.rs` `a_full_disk_is_told_and_passes_sqlite` `a_full_disk_is_told_and_passes_postgres` `after_a_failed_fsync_the_process_ends_and_the_next_has_everything` `after_a_failed_fsync_the_process_ends_while_it_runs_a_program` |
 //! | W14 | two gateways drain one row | `faults/windows/owning.rs` `a_second_gateway_on_the_file_waits_for_the_first_ones_end`; `several/paused.rs` `what_was_taken_over_meanwhile_is_not_sent_unnoticed` |
 //! | W15 | the clock jumps | `faults/windows/time.rs` `a_clock_that_is_set_ends_and_delays_nothing` |
 

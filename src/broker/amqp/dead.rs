@@ -20,7 +20,7 @@ pub(super) async fn letters(shared: Arc<Shared>, mut letters: mpsc::Receiver<Dea
         };
         tracing::warn!(uuid = %id, queue = found_in, attempt, why, "the broker gave up on a task");
         let fact = Fact::Dead { attempt, waiting: waiting(death.as_ref()), why: why.into() };
-        let receipt = Receipt::delivery(receipt, id, &fact, &shared.mailbox, &shared.meters);
+        let receipt = Receipt::delivery(receipt, &shared.meters);
         if shared.mailbox.heard(id, fact, Some(receipt)).await.is_err() {
             return;
         }

@@ -34,7 +34,7 @@ pub(super) async fn deliveries(shared: Arc<Shared>, mut deliveries: mpsc::Receiv
             // Whoever cancelled it: the worker has said its last.
             bound.release(id);
         }
-        let receipt = Receipt::delivery(delivery.receipt, id, &fact, &shared.mailbox, &shared.meters);
+        let receipt = Receipt::delivery(delivery.receipt, &shared.meters);
         if shared.mailbox.heard(id, fact, Some(receipt)).await.is_err() {
             return;
         }

@@ -1,15 +1,10 @@
 //! Workers with the redis result backend: the last state of each task is kept in Redis, and published when it changes.
 //!
 //! What is published is heard at once. What was published while we were away (either of us) is read from where it is
-//! kept: whenever the connection is made, for every task of which something may still be reported. What the store did
-//! not take is read again in the same way, so that nothing has to wait in memory for it.
+//! kept: whenever the connection is made, for every task of which something may still be reported.
 
 use super::{Shared, hear};
-use crate::{
-    broker::{Kept, Receipt},
-    engine::now,
-    setup::StartError,
-};
+use crate::{broker::Receipt, engine::now, setup::StartError};
 use bytes::Bytes;
 use gateway_celery::report;
 use gateway_config::SecretUrl;
@@ -17,14 +12,12 @@ use gateway_life::Millis;
 use gateway_redis::{Address, Client, Heard, Inbox, Published, Session, Settings};
 use quick_cache::unsync;
 use std::{collections::HashSet, sync::Arc, time::Duration};
-use tokio::{
-    sync::{Notify, Semaphore},
-    time::sleep,
-};
+use tokio::{sync::Semaphore, time::sleep};
 use uuid::Uuid;
 
-/// States that may be on their way into the store at once.
-const UNWRITTEN: usize = 512;
+/// KiB of states that may be on their way into the store at once, and the least that one counts for.
+const UNWRITTEN: usize = 64 * 1024;
+const LEAST: usize = 128;
 /// Tasks asked of the store at once, and states asked of Redis at once: these may be large.
 const TASKS: usize = 1024;
 const STATES: usize = 32;
@@ -48,7 +41,6 @@ pub(super) async fn results(shared: Arc<Shared>, inbox: Inbox, keep: Millis) {
         inbox,
         keep,
         strangers: unsync::Cache::new(STRANGERS),
-        again: Arc::default(),
         unwritten: Arc::new(Semaphore::new(UNWRITTEN)),
     };
     reader.run().await;
@@ -62,32 +54,15 @@ struct Reader {
     inbox: Inbox,
     keep: Millis,
     strangers: unsync::Cache<Uuid, ()>,
-    again: Arc<Notify>,
     unwritten: Arc<Semaphore>,
 }
 
 impl Reader {
     async fn run(mut self) {
-        let mut session: Option<Session> = None;
-        loop {
-            let again = self.again.clone();
-            let next = tokio::select! {
-                heard = self.inbox.recv() => heard.ok_or(Closed),
-                () = again.notified(), if session.is_some() => {
-                    sleep(AGAIN).await;
-                    session.clone().map(Heard::Connected).ok_or(Closed)
-                }
-            };
-            let told = match next {
-                Ok(Heard::Result(result)) => self.hear(result).await,
-                Ok(Heard::Connected(new)) => match self.catch_up(new).await {
-                    Ok(last) => {
-                        session = Some(last);
-                        Ok(())
-                    }
-                    Err(closed) => Err(closed),
-                },
-                Err(closed) => Err(closed),
+        while let Some(heard) = self.inbox.recv().await {
+            let told = match heard {
+                Heard::Result(result) => self.hear(result).await,
+                Heard::Connected(session) => self.catch_up(session).await,
             };
             if told.is_err() {
                 return;
@@ -95,8 +70,8 @@ impl Reader {
         }
     }
 
-    /// Reads what may have been missed, and hears what comes meanwhile. Gives the session that was the last.
-    async fn catch_up(&mut self, mut session: Session) -> Result<Session, Closed> {
+    /// Reads what may have been missed, and hears what comes meanwhile.
+    async fn catch_up(&mut self, mut session: Session) -> Result<(), Closed> {
         let mut after = Uuid::nil();
         // What was heard of a task in this session is newer than what is read of it, or the same.
         let mut heard = HashSet::new();
@@ -116,31 +91,25 @@ impl Reader {
                     asked = &mut asking => break Some(asked),
                 }
             };
-            match asked {
-                None => {}
-                // Another session follows, and all begins anew.
-                Some(Asked::Lost) => return Ok(session),
-                Some(Asked::Read { next, states }) => {
-                    let mut renewed = false;
-                    // Pushed before the answer, so it lies here.
-                    while let Ok(next) = self.inbox.try_recv() {
-                        if let Some(new) = self.meanwhile(next, &mut heard).await? {
-                            (session, after, renewed) = (new, Uuid::nil(), true);
-                            heard.clear();
-                            break;
-                        }
-                    }
-                    if renewed {
-                        continue;
-                    }
-                    for (id, body) in states.into_iter().filter(|(id, _)| !heard.contains(id)) {
-                        self.tell(id, &body).await?;
-                    }
-                    match next {
-                        Some(next) => after = next,
-                        None => return Ok(session),
-                    }
+            let Some(Read { next, states }) = asked else { continue };
+            let mut renewed = false;
+            // Pushed before the answer, so it lies here.
+            while let Ok(next) = self.inbox.try_recv() {
+                if let Some(new) = self.meanwhile(next, &mut heard).await? {
+                    (session, after, renewed) = (new, Uuid::nil(), true);
+                    heard.clear();
+                    break;
                 }
+            }
+            if renewed {
+                continue;
+            }
+            for (id, body) in states.into_iter().filter(|(id, _)| !heard.contains(id)) {
+                self.tell(id, &body).await?;
+            }
+            match next {
+                Some(next) => after = next,
+                None => return Ok(()),
             }
         }
     }
@@ -189,21 +158,21 @@ impl Reader {
             // Read and told at once, in either order: after the end it is no sign of another run.
             report.redelivered |= report.state == gateway_life::State::Started;
         }
-        let permit = self.unwritten.clone().acquire_owned().await.map_err(|_| Closed)?;
-        let receipt = Receipt::Kept(Kept::new(self.again.clone(), permit));
-        self.shared.mailbox.heard(id, fact, Some(receipt)).await.map_err(|_| Closed)
+        let kib = (body.len() / 1024).clamp(LEAST, UNWRITTEN) as u32;
+        let permit = self.unwritten.clone().acquire_many_owned(kib).await.map_err(|_| Closed)?;
+        self.shared.mailbox.heard(id, fact, Some(Receipt::Kept(permit))).await.map_err(|_| Closed)
     }
 }
 
-enum Asked {
-    /// The states that there are, and after which task to go on, if there may be more.
-    Read { next: Option<Uuid>, states: Vec<(Uuid, Bytes)> },
-    /// The session has ended.
-    Lost,
+/// The states that there are, and after which task to go on, if there may be more.
+struct Read {
+    next: Option<Uuid>,
+    states: Vec<(Uuid, Bytes)>,
 }
 
-/// The states of some of the tasks that are waited for.
-async fn ask(shared: Arc<Shared>, session: Session, since: Millis, after: Uuid) -> Asked {
+/// The states of some of the tasks that are waited for. An answer that does not come is asked for again: what was missed
+/// is told by nobody else. (If the session has ended, another follows, and all begins anew.)
+async fn ask(shared: Arc<Shared>, session: Session, since: Millis, after: Uuid) -> Read {
     let ids = loop {
         match shared.store.unsettled(since, after, TASKS).await {
             Ok(tasks) => break tasks.into_iter().map(|(id, _)| id).collect::<Vec<_>>(),
@@ -216,13 +185,18 @@ async fn ask(shared: Arc<Shared>, session: Session, since: Millis, after: Uuid) 
     let mut states = Vec::new();
     let mut last = after;
     for ids in ids.chunks(STATES) {
-        let Ok(found) = session.fetch(ids).await else { return Asked::Lost };
+        let found = loop {
+            match session.fetch(ids).await {
+                Ok(found) => break found,
+                Err(gateway_redis::Lost) => sleep(AGAIN).await,
+            }
+        };
         states.extend(ids.iter().zip(found).filter_map(|(id, body)| Some((*id, body?))));
         last = ids.last().copied().unwrap_or(last);
         if !states.is_empty() {
             // Told before more is read: they may be large.
-            return Asked::Read { next: Some(last), states };
+            return Read { next: Some(last), states };
         }
     }
-    Asked::Read { next: (ids.len() == TASKS).then_some(last), states }
+    Read { next: (ids.len() == TASKS).then_some(last), states }
 }

@@ -1,6 +1,6 @@
 //! The slots of each service: as many as it is configured with, also after a reload.
 
-use super::{Alarm, Shared, TELL_AGAIN, work};
+use super::{AGAIN, Alarm, Shared, work};
 use crate::{broker::Reload, engine::Stopped, setup::StartError, store::StoreError, workflow};
 use gateway_contract::BoxFuture;
 use gateway_life::Answer;
@@ -101,7 +101,7 @@ async fn slots(shared: Arc<Shared>, name: Arc<str>, alarm: Arc<Alarm>) {
             }
             Ok(_) => {
                 shared.healths.untold(&name);
-                tokio::time::sleep(TELL_AGAIN).await;
+                tokio::time::sleep(AGAIN).await;
             }
             Err(Stopped) => return,
         }

@@ -55,6 +55,8 @@ pub(crate) struct Gateway {
     /// The engine said stop.
     pub(crate) stopped: bool,
     receipts: BTreeMap<u64, Receipt>,
+    /// Those that were out when a commit failed.
+    delayed: BTreeSet<u64>,
     next_receipt: u64,
     /// Found in the store at start: they may go beyond the outbox' depth.
     restored: usize,
@@ -88,6 +90,7 @@ impl World {
             commit: None,
             stopped: false,
             receipts: BTreeMap::new(),
+            delayed: BTreeSet::new(),
             next_receipt: 0,
             restored: 0,
             flying: BTreeSet::new(),
@@ -251,10 +254,9 @@ impl World {
                 self.check.that(!known, || format!("{id} is known, and was taken for a stray"));
             }
             Effect::Return(receipt) => {
-                self.count("told again after a failed commit");
-                let life = self.life;
-                if self.scenario.plant != Some(Plant::NotRetold) {
-                    self.after(1_000, Event::Retell(life, receipt));
+                // Its process ends: whoever told it tells the next one.
+                if let Some(gateway) = &mut self.gateway {
+                    gateway.receipts.remove(&receipt);
                 }
             }
             Effect::Revoke(id, _) => match self.scenario.embedded {
@@ -316,6 +318,9 @@ impl World {
     pub(crate) fn commit_told(&mut self) {
         let Some(gateway) = &mut self.gateway else { return };
         let Some(result) = gateway.commit.take().and_then(|commit| commit.result) else { return };
+        if let Err(CommitFault::NotWritten(_)) = &result {
+            gateway.delayed = gateway.receipts.keys().copied().collect();
+        }
         for written in result.iter().flatten() {
             let Written::Applied(task, change) = written else { continue };
             if change.settled {
@@ -347,18 +352,14 @@ impl World {
         else {
             return;
         };
+        if self.gateway.as_mut().is_some_and(|gateway| gateway.delayed.remove(&number)) {
+            self.count("written after a failed commit");
+        }
         self.check_ack(id, &fact);
         match from {
             From::Reply(epoch, reply) => self.soon(0, 5, Event::AckArrives(epoch, reply)),
-            From::Slot => self.slot_is_told(id, true),
+            From::Slot => self.slot_is_told(id),
         }
-    }
-
-    /// What could not be written is told again.
-    pub(crate) fn retell(&mut self, number: u64) {
-        let Some(gateway) = &mut self.gateway else { return };
-        let Some(Receipt { id, fact, .. }) = gateway.receipts.get(&number).cloned() else { return };
-        self.tell(Input::Heard(Heard { id, fact, receipt: Some(number) }));
     }
 
     fn plant_on_input(&mut self, input: &Input<Asker, u64>) {

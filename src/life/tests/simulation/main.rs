@@ -184,7 +184,7 @@ fn nothing_is_lost_between_store_broker_and_workers() {
             "disk full",                           // W13
             "may have been accepted",              // W13
             "stopped by an unknown commit",        // W13
-            "told again after a failed commit",    // W13
+            "written after a failed commit",       // W13
             "clock back",                          // W15
             "clock ahead",                         // W15
             "outbox full",
@@ -207,7 +207,7 @@ fn nothing_is_lost_when_the_store_is_the_queue() {
             "a running task was stopped",
             "disk full",
             "stopped by an unknown commit",
-            "told again after a failed commit",
+            "written after a failed commit",
             "clock back",
         ],
     );
@@ -260,7 +260,6 @@ found! {
     a_message_written_apart_from_its_task_is_found: OutboxApart, false;
     a_key_written_apart_from_its_task_is_found: KeyApart, false;
     an_unknown_commit_taken_for_rolled_back_is_found: UnknownMeansRolledBack, false;
-    a_result_that_is_not_told_again_is_found: NotRetold, false;
     a_settled_message_that_stays_is_found: NotSettled, false;
     orphans_that_are_left_are_found: OrphansLeft, true;
     a_task_claimed_twice_is_found: ClaimedTwice, true;

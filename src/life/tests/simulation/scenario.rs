@@ -108,8 +108,6 @@ pub(crate) enum Plant {
     KeyApart,
     /// A commit whose outcome is unknown is taken for one that was rolled back.
     UnknownMeansRolledBack,
-    /// What could not be written is not told again.
-    NotRetold,
     /// A settled message stays in the store.
     NotSettled,
     /// A killed process' runs are not handed back (embedded broker).

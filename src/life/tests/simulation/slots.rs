@@ -205,7 +205,7 @@ impl World {
     }
 
     /// What a slot told last is durable.
-    pub(crate) fn slot_is_told(&mut self, id: Uuid, _written: bool) {
+    pub(crate) fn slot_is_told(&mut self, id: Uuid) {
         let Some(job) = self.gateway.as_mut().and_then(|gateway| gateway.slots.jobs.remove(&id)) else { return };
         if let Some(lane) = self.lane(job.service) {
             lane.busy = lane.busy.saturating_sub(1);

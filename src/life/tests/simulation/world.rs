@@ -34,7 +34,6 @@ pub(crate) enum Event {
     Tick(u32, u64),
     CommitDone(u32),
     CommitTold(u32),
-    Retell(u32, u64),
     Sweep(u32),
     Exit(u32),
     // Its connections: publish, consume, control.
@@ -271,7 +270,7 @@ impl World {
     fn handle_ours(&mut self, event: Event) {
         let life = match event {
             Event::Run(life) | Event::Tick(life, _) | Event::CommitDone(life) | Event::CommitTold(life) => life,
-            Event::Retell(life, _) | Event::Sweep(life) | Event::Exit(life) | Event::Connect(life) => life,
+            Event::Sweep(life) | Event::Exit(life) | Event::Connect(life) => life,
             Event::Consume(life) | Event::Send(life) | Event::Impatience(life, _) | Event::Broadcast(life) => life,
             Event::Online(life) | Event::Alarm(life, _) | Event::Slot(life, _) | Event::ClaimAgain(life, _) => life,
             _ => return,
@@ -284,7 +283,6 @@ impl World {
             Event::Tick(_, number) => self.tick(number),
             Event::CommitDone(_) => self.commit_done(),
             Event::CommitTold(_) => self.commit_told(),
-            Event::Retell(_, receipt) => self.retell(receipt),
             Event::Sweep(_) => self.sweep(),
             Event::Exit(_) => self.die("it stops itself"),
             Event::Connect(_) => self.connect(),
