@@ -259,7 +259,8 @@ fn moves_on(task: &mut Task, report: &Report) -> bool {
         (_, State::Pending) => return false,
         // Events travel beside the results: what they tell counts only before the first result.
         (State::Pending, _) if report.source == Source::Event => return true,
-        (State::Retry, _) if report.source == Source::Event => true,
+        // A worker tells that it has received it again before it can start it again: a start alone is one told late.
+        (State::Retry, State::Received) if report.source == Source::Event => true,
         _ if report.source == Source::Event => return false,
         (State::Started, State::Received) => return false,
         // The first result after an event tells of the same run; a different one of another.

@@ -354,6 +354,20 @@ fn a_run_after_a_retry_is_counted_however_it_is_first_heard_of() {
 }
 
 #[test]
+fn a_start_told_late_does_not_begin_the_run_after_a_retry() {
+    let event = |state| Fact::Heard(Report::new(state, Source::Event));
+    let mut task = Task { run_limit: Some(10_000), ..task() };
+    apply(&mut task, &heard(State::Started), 1);
+    apply(&mut task, &heard(State::Retry), 2);
+    apply(&mut task, &event(State::Started), 3);
+    assert_eq!((&task.state, task.deadline()), (&State::Retry, None), "it waits for its countdown");
+    apply(&mut task, &event(State::Received), 4);
+    assert_eq!((&task.state, task.deadline()), (&State::Received, None), "a worker holds it until then");
+    apply(&mut task, &heard(State::Started), 5);
+    assert_eq!(task.deadline(), Some(10_005));
+}
+
+#[test]
 fn the_answer_to_our_own_revoke_is_no_end_of_the_workers_own() {
     let mut task = task();
     assert!(apply(&mut task, &Fact::Overdue { heard: 0, why: "no sign of life".into() }, 1).revoke);
