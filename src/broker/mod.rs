@@ -47,8 +47,8 @@ pub trait Broker: Send + Sync + 'static {
     fn workers(&self, service: &str) -> BoxFuture<Option<u32>>;
     /// What waits there and who works; `None` when nobody can be asked.
     fn queued(&self, service: &str) -> BoxFuture<Option<Queued>>;
-    /// Why nothing can be hoped for, for a task that gave no sign of life for too long and was never started. `None`: it
-    /// waits its turn in a queue that exists, or it was sent to one and nobody can be asked.
+    /// Why nothing can be hoped for, for a task that gave no sign of life for too long and that no worker is known to work
+    /// on. `None`: it waits its turn in a queue that exists, or it was sent to one and nobody can be asked.
     fn hopeless(&self, task: &Task) -> BoxFuture<Option<String>>;
     /// Makes ready for another configuration whose plan is in use by the time the future is awaited: queues are declared,
     /// slots started, before it resolves if that is possible. Must be called, and awaited, where a tokio runtime is.

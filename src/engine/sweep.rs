@@ -85,9 +85,10 @@ async fn tell(
     // One answer is for all of a service's tasks: there may be many.
     let mut judged = HashMap::<_, Option<String>>::new();
     for task in swept.silent {
-        let hopeless = match (task.started, task.delivery == Delivery::Settled) {
-            (Some(_), _) => Some(SILENT.to_owned()),
-            (None, sent) => match judged.entry((task.service.clone(), sent)) {
+        let hopeless = match (task.state.is_running(), task.delivery == Delivery::Settled) {
+            (true, _) => Some(SILENT.to_owned()),
+            // It waits for its first run, or for the next one: no worker has anything to say of it.
+            (false, sent) => match judged.entry((task.service.clone(), sent)) {
                 Entry::Occupied(known) => known.get().clone(),
                 Entry::Vacant(new) => new.insert(broker.hopeless(&task).await).clone(),
             },
@@ -154,6 +155,77 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        broker::{Queued, Reload},
+        engine::mailbox,
+        setup::StartError,
+        store::StoreError,
+    };
+    use gateway_contract::{BoxFuture, Part};
+    use gateway_life::{Cause, Input, Publish, Raised, Report, Source, State, apply};
+
+    /// Its queues are there, and never empty.
+    struct Busy;
+
+    impl Broker for Busy {
+        fn begin(&self) -> BoxFuture<Result<(), StoreError>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+
+        fn publish(&self, _: Publish) {}
+
+        fn due(&self, _: &Arc<str>, _: Millis) {}
+
+        fn revoke(&self, _: Uuid, _: &Arc<str>) {}
+
+        fn workers(&self, _: &str) -> BoxFuture<Option<u32>> {
+            Box::pin(std::future::ready(None))
+        }
+
+        fn queued(&self, _: &str) -> BoxFuture<Option<Queued>> {
+            Box::pin(std::future::ready(None))
+        }
+
+        fn hopeless(&self, _: &Task) -> BoxFuture<Option<String>> {
+            Box::pin(std::future::ready(None))
+        }
+
+        fn prepare(&self, _: Reload) -> Result<BoxFuture<()>, StartError> {
+            Ok(self.close())
+        }
+
+        fn parts(&self) -> Vec<Part> {
+            Vec::new()
+        }
+
+        fn close(&self) -> BoxFuture<()> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_its_next_run_is_not_silent() {
+        let (mailbox, mut letters) = mailbox();
+        let keep = Keep { results: 1_000, records: 1_000, silence: 1_000 };
+        let started = Fact::Heard(Report::new(State::Started, Source::Slot));
+        let failed = Fact::Requeued { due: 60_000, why: Raised::new("ValueError", "no"), cause: Cause::Failed };
+        let task = |facts: &[&Fact]| {
+            let mut task = Task::new(Uuid::now_v7(), "s", 0);
+            for fact in facts {
+                apply(&mut task, fact, 0);
+            }
+            task
+        };
+        let silent = vec![task(&[&started]), task(&[&started, &failed])];
+        let ids: Vec<_> = silent.iter().map(|task| task.id).collect();
+        tell(Swept { silent, ..Swept::default() }, &Busy, &mailbox, 5_000, keep).await.expect("an engine");
+        let mut told = Vec::new();
+        while let Ok(Input::Heard(heard)) = letters.0.try_recv() {
+            told.push((heard.id, heard.fact));
+        }
+        assert!(matches!(&told[0], (id, Fact::Overdue { .. }) if *id == ids[0]), "{told:?}");
+        assert_eq!(told[1], (ids[1], Fact::Waits));
+    }
 
     #[test]
     fn what_was_written_before_the_clock_was_set_is_not_older_for_that() {

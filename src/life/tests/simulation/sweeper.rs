@@ -20,7 +20,7 @@ impl World {
                 facts.push((task.id, Fact::Late));
             }
             let silent = task.ended.is_none() && task.heard < now - SILENCE;
-            if silent && !(task.started.is_none() && self.may_wait(task)) {
+            if silent && (task.state.is_running() || !self.may_wait(task)) {
                 facts.push((task.id, Fact::Overdue { heard: task.heard, why: "no sign of life".into() }));
             }
         }
