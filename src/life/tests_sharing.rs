@@ -177,6 +177,25 @@ fn it_is_known_what_never_reached_the_broker() {
 }
 
 #[test]
+fn a_message_whose_store_has_settled_it_gives_its_place_back() {
+    let mut engine = engine();
+    let (id, _) = accepted(&mut engine, 0);
+    run(&mut engine, 0, [Input::Landed(id, Fate::Unroutable("no queue".into()))]);
+    let due = engine.next_tick().expect("it is tried again");
+    run(&mut engine, due, [Input::Tick]);
+    // Cancelled through another gateway meanwhile: there is no body to send.
+    run(&mut engine, due, [Input::Landed(id, Fate::Unknown("not in the store".into()))]);
+    let due = engine.next_tick().expect("it is looked for");
+    let effects = run(&mut engine, due, [Input::Tick]);
+    assert!(matches!(commit(&effects), [Write::Apply { fact: Fact::Tried { .. }, .. }]));
+    let mut task = Task::new(id, "s", 0);
+    apply(&mut task, &Fact::Cancelled, 1);
+    let settled = Written::Applied(task, Change::default());
+    assert!(run(&mut engine, due, [Input::Committed(Ok(vec![settled]))]).is_empty());
+    assert_eq!((engine.outbox_len(), engine.next_tick()), (0, None));
+}
+
+#[test]
 fn a_confirm_that_could_not_be_written_is_written_later() {
     let mut engine = engine();
     let (id, _) = accepted(&mut engine, 0);

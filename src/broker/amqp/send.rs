@@ -62,8 +62,9 @@ async fn make(shared: &Shared, Publish { message, attempt, .. }: Publish) -> Res
 async fn stored_body(shared: &Shared, id: uuid::Uuid) -> Result<Bytes, Fate> {
     match shared.store.body(id).await {
         Ok(Some(body)) => Ok(body),
-        // It left the outbox meanwhile: nobody waits for this fate.
-        Ok(None) => Err(Fate::NotSent),
+        // It left the store's outbox, maybe by another gateway: before it is tried again the engine asks the store, and
+        // forgets it.
+        Ok(None) => Err(Fate::Unknown("its message is not in the store any more".into())),
         Err(error) => {
             tracing::warn!(uuid = %id, %error, "a message could not be read from the store; it is tried again");
             Err(Fate::NotSent)
