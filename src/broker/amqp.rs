@@ -24,7 +24,7 @@ use gateway_amqp::{Address, Client, ControlError, Inbox, Kind, Link, QueueSpec, 
 use gateway_celery::Field;
 use gateway_config::{Argument, Config, QueueType, ResultBackend, Service};
 use gateway_contract::{BoxFuture, Part};
-use gateway_life::{Delivery, Millis, Publish, Task, Waiting};
+use gateway_life::{Delivery, Fate, Millis, Publish, Task, Waiting};
 use revoke::Revoker;
 use std::{
     collections::BTreeSet,
@@ -205,8 +205,9 @@ impl Broker for Amqp {
 
     fn publish(&self, publish: Publish) {
         if let Err(refused) = self.publications.try_send(publish) {
-            // More than the engine's window cannot be under way: only a broker that is closing comes here.
-            tracing::debug!(uuid = %refused.into_inner().message.id, "not published: closing");
+            // Closing, or many were cancelled whose publications still wait for the broker: it is tried again.
+            let (id, mailbox) = (refused.into_inner().message.id, self.shared.mailbox.clone());
+            tokio::spawn(async move { mailbox.landed(id, Fate::NotSent).await });
         }
     }
 
