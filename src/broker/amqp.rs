@@ -172,7 +172,7 @@ impl Broker for Amqp {
             // Workers that were away then, and start now, do not know.
             let since = now() - revoke::REMEMBERED_FOR.as_millis() as Millis;
             for (id, service) in shared.store.revoked(since, revoke::REMEMBERED).await? {
-                revoker.remember(id, service);
+                revoker.remember(id, &service);
             }
             let spawn = |name, task: BoxFuture<()>| {
                 let closing = shared.closing.clone();
