@@ -1,5 +1,6 @@
 //! The running gateway: configuration in, layers out.
 
+mod attend;
 mod reload;
 
 pub use reload::Reloaded;
@@ -33,6 +34,7 @@ use std::{
 use tokio::{
     runtime::Handle,
     sync::{oneshot, watch},
+    task::JoinSet,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower_layer::Layer;
@@ -121,6 +123,8 @@ impl Gateway {
         let meters = Meters::new(plan.load().services().iter().map(|service| service.name()));
         let (mailbox, letters) = engine::mailbox();
         let shutdown = CancellationToken::new();
+        // Whatever fails from here on: the thread that was begun ends.
+        let stop_when_dropped = shutdown.clone().drop_guard();
         let (failed_sender, failed) = watch::channel(None);
         let keep = keep(&config);
         let shared = store.sharing().is_some();
@@ -186,7 +190,7 @@ impl Gateway {
             runtime,
             tended: Mutex::default(),
             thread: Mutex::new(Some(thread)),
-            _stop_when_dropped: shutdown.clone().drop_guard(),
+            _stop_when_dropped: stop_when_dropped,
             shutdown,
         };
         // So that what needs the broker is not refused at first; one that is away is no reason not to start.
@@ -212,8 +216,10 @@ impl Gateway {
 
     /// Does the gateway's own thread still do its work? Resolves when it has answered, or never.
     pub async fn alive(&self) {
-        // A panic cannot be; a runtime that has ended never answers.
-        let _ = self.core.runtime.spawn(async {}).await;
+        // One that has ended refuses at once.
+        if self.core.runtime.spawn(async {}).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// What the gateway's own thread has to do: tasks that live in it, and those that wait for their turn.
@@ -237,8 +243,8 @@ impl Gateway {
         Installation(self.core.desk.clone()).families()
     }
 
-    /// Resolves, with the reason, once the store has failed: nothing more can be accepted by this process, and our
-    /// routes answer 503. `service-gateway serve` then ends; a host may go on without us.
+    /// Resolves, with the reason, once the store (or the gateway's own thread) has failed: nothing more can be accepted by
+    /// this process, and our routes answer 503. `service-gateway serve` then ends; a host may go on without us.
     pub async fn failed(&self) -> Arc<str> {
         let mut failed = self.core.failed.clone();
         let why = failed.wait_for(Option::is_some).await.ok().map(|why| why.clone().unwrap_or_default());
@@ -337,18 +343,19 @@ impl Background {
             broker::start(start)?
         };
         let parts = parts(broker.clone());
-        let shutdown = parts.shutdown.clone();
+        let (shutdown, failed) = (parts.shutdown.clone(), parts.failed.clone());
         let run = async move {
+            let mut others = JoinSet::new();
             tokio::spawn(shelf.tend(shutdown.clone()));
             let engine = tokio::spawn(engine::drive(parts, letters));
             match broker.begin().await {
                 Ok(()) => {
                     if let Some(sharing) = store.sharing() {
                         let (broker, mailbox, shutdown) = (broker.clone(), mailbox.clone(), shutdown.clone());
-                        tokio::spawn(engine::keep_lease(sharing, broker, mailbox, lease.renew, shutdown));
+                        others.spawn(engine::keep_lease(sharing, broker, mailbox, lease.renew, shutdown));
                     }
                     tokio::spawn(keep_looking(meters, store.clone(), broker.clone(), plan, shutdown.clone()));
-                    tokio::spawn(engine::sweep(store, broker.clone(), mailbox, cache, keep, shutdown));
+                    others.spawn(engine::sweep(store, broker.clone(), mailbox, cache, keep, shutdown));
                     // Nobody waits any more if the host gave up starting.
                     let _ = started.send(Ok(broker));
                 }
@@ -357,9 +364,7 @@ impl Background {
                     return;
                 }
             }
-            if let Err(panic) = engine.await {
-                tracing::error!(%panic, "the engine ended by a panic");
-            }
+            attend::attend(engine, others, &failed).await;
         };
         let handle = runtime.handle().clone();
         let thread = std::thread::Builder::new()
