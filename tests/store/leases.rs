@@ -111,6 +111,31 @@ async fn what_is_released_is_taken_over_at_once_and_untried_stays_untried() {
     assert_eq!(adopt(&third, 100).await, [(ids[0], 1), (ids[1], 1), (ids[2], 1)]);
 }
 
+/// A gateway that stops may be taking messages over at that very moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_taken_over_while_all_is_released_belongs_to_the_next() {
+    let database = Database::new().await;
+    let (one, other) = (database.open(LONG).await, database.open(LONG).await);
+    let mut ids = submit_some(&one, 3).await;
+    let third = database.open(LONG).await;
+    ids.extend(submit_some(&third, 100).await);
+    sharing(&third).release(vec![]).await.unwrap();
+    let stopping = sharing(&one);
+    let (_, released) = tokio::join!(stopping.adopt(100), stopping.release(vec![]));
+    released.unwrap();
+    assert_eq!(adopt(&one, 1000).await, [], "it has stopped");
+    stopping.renew().await.unwrap();
+    let mut taken: Vec<_> = adopt(&other, 1000).await.into_iter().map(|(id, _)| id).collect();
+    taken.sort();
+    ids.sort();
+    assert_eq!(taken, ids);
+    // Whoever owns a message and is not known any more is as good as gone, for gateways that run as well.
+    let fourth = database.open(LONG).await;
+    let client = database.client().await;
+    client.execute("UPDATE service_gateway.outbox SET owner = gen_random_uuid()", &[]).await.unwrap();
+    assert_eq!(adopt(&fourth, 1000).await.len(), ids.len());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_that_is_kept_stays_in_its_term() {
     let database = Database::new().await;

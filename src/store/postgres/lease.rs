@@ -52,7 +52,6 @@ pub(super) async fn register(session: &Session<Leases>, gateway: Uuid, times: Le
     let asked = Instant::now();
     let (client, statements) = (session.client(), &session.statements);
     client.execute(&statements.register, &[&gateway, &milliseconds(times.length), &0_i64]).await?;
-    client.execute(&statements.unknown, &[]).await?;
     Ok(asked + times.usable())
 }
 
@@ -69,10 +68,11 @@ async fn renew(session: &Session<Leases>, gateway: Uuid, times: LeaseTimes, turn
     }
 }
 
-/// Takes messages over. The leases of those that are gone are locked until the messages are ours: a gateway that comes
+/// Takes messages over, those of owners that nobody remembers too. The leases of those that are gone are locked until the messages are ours: a gateway that comes
 /// back meanwhile waits, and then finds that its lease was over.
 async fn adopt(session: &Session<Leases>, gateway: Uuid, limit: i64) -> Result<Vec<Waiting>, Error> {
     let (client, statements) = (session.client(), &session.statements);
+    client.execute(&statements.unknown, &[]).await?;
     client.batch_execute("BEGIN").await?;
     let gone = client.query(&statements.gone, &[&gateway]).await?;
     let gone = gone.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Uuid>, _>>()?;
@@ -92,8 +92,12 @@ impl Sharing for Inner {
 
     fn renew(&self) -> BoxFuture<Result<(), StoreError>> {
         let (link, lease, gateway, times) = (self.leases.clone(), self.lease.clone(), self.gateway, self.times);
-        let writer = self.writer.clone();
+        let (writer, released) = (self.writer.clone(), self.released.clone());
         self.run(async move {
+            let released = released.lock().await;
+            if *released {
+                return Ok(());
+            }
             let turn = writer.turn();
             // Counted from before the question: the answer may be slow.
             let asked = Instant::now();
@@ -105,7 +109,12 @@ impl Sharing for Inner {
 
     fn adopt(&self, limit: usize) -> BoxFuture<Result<Vec<Waiting>, StoreError>> {
         let (link, lease, gateway) = (self.leases.clone(), self.lease.clone(), self.gateway);
+        let released = self.released.clone();
         self.run(async move {
+            let released = released.lock().await;
+            if *released {
+                return Ok(Vec::new());
+            }
             let session = link.session().await.map_err(|why| unreachable(&why))?;
             let adopted = timeout(DEADLINE, adopt(&session, gateway, limit as i64)).await;
             let error = match adopted {
@@ -121,8 +130,11 @@ impl Sharing for Inner {
     }
 
     fn release(&self, untried: Vec<Uuid>) -> BoxFuture<Result<(), StoreError>> {
-        let (link, gateway) = (self.leases.clone(), self.gateway);
+        let (link, gateway, released) = (self.leases.clone(), self.gateway, self.released.clone());
         self.run(async move {
+            // What is being taken over is released with the rest; and nothing is taken over afterwards.
+            let mut released = released.lock().await;
+            *released = true;
             let release = |session: Arc<Session<Leases>>| {
                 let untried = untried.clone();
                 async move {

@@ -51,6 +51,8 @@ struct Inner {
     gateway: Uuid,
     times: LeaseTimes,
     lease: Lease,
+    /// Was the lease given up? Held while anything is done about it: one after the other, on one connection.
+    released: Arc<Mutex<bool>>,
     writer: Arc<Writer>,
     readers: [Link<Reads>; 2],
     leases: Link<Leases>,
@@ -99,6 +101,7 @@ impl Postgres {
                 gateway,
                 times,
                 lease,
+                released: Arc::default(),
                 writer,
                 readers,
                 leases,
