@@ -232,3 +232,13 @@ async fn another_database_than_before_is_unknown() {
     behind.proxy.heal();
     assert!(matches!(committing.await.unwrap(), Err(CommitFault::Unknown(_))));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_restored_from_a_backup_takes_no_further_commit() {
+    let behind = Behind::new().await;
+    behind.store.commit(NOW, vec![submit(&accept())]).await.unwrap();
+    behind.database.client().await.batch_execute("UPDATE service_gateway.gateway SET batch = -7").await.unwrap();
+    // Not "not now": it would be refused for ever, and what was accepted before may be gone.
+    let refused = behind.store.commit(NOW, vec![submit(&accept())]).await;
+    assert!(matches!(refused, Err(CommitFault::Unknown(_))), "{refused:?}");
+}

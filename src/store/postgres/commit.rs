@@ -30,6 +30,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Counts are spread over so many rows a service.
 const SLOTS: i64 = 16;
 
+const STRANGER: &str = "PostgreSQL does not know this gateway's last commit";
+
 /// Writes, one batch at a time.
 pub(super) struct Writer {
     link: Link<Writes>,
@@ -84,6 +86,8 @@ impl Writer {
             match self.attempt(&session, now, &writes).await {
                 Ok(written) => return Ok(written),
                 Err(Outcome::Refused(why)) => return Err(CommitFault::NotWritten(why.into())),
+                // Restored from a backup: what was committed may be gone. The next process takes up what is there.
+                Err(Outcome::Stranger) => return Err(CommitFault::Unknown(STRANGER.into())),
                 Err(Outcome::Again(reason)) => why = reason,
                 Err(Outcome::Unknown(written)) => {
                     tracing::warn!("the answer to a commit was lost: asking PostgreSQL what became of it");
@@ -135,6 +139,10 @@ impl Writer {
                 roll_back(session).await;
                 Err(Outcome::Refused(why))
             }
+            Failure::Stranger => {
+                roll_back(session).await;
+                Err(Outcome::Stranger)
+            }
         }
     }
 
@@ -168,7 +176,7 @@ impl Writer {
                 Ok(found == committed)
             }
             // Another database than before: restored from a backup, or a standby that had not heard of us.
-            _ => Err(CommitFault::Unknown("PostgreSQL does not know this gateway's last commit".into())),
+            _ => Err(CommitFault::Unknown(STRANGER.into())),
         }
     }
 }
@@ -177,6 +185,8 @@ impl Writer {
 enum Outcome {
     /// Not written, and it makes no sense to repeat it now.
     Refused(String),
+    /// Not written, and never: it is another database than before.
+    Stranger,
     /// Not written.
     Again(String),
     /// Nobody knows; that is what it comes to if it was.

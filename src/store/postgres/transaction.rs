@@ -23,6 +23,8 @@ pub(super) enum Failure {
     Refused(String),
     /// Not written: it got into another's way.
     Again(String),
+    /// Not written, and never: it is not the database that took the last commit.
+    Stranger,
     /// The connection is of no more use. Written only if COMMIT was sent, and perhaps.
     Lost(String),
 }
@@ -39,6 +41,8 @@ impl From<Error> for Failure {
             Some(Severity::Fatal | Severity::Panic) => Failure::Lost(why),
             _ if stale.contains(refusal.code()) => Failure::Lost(why),
             _ if again.contains(refusal.code()) => Failure::Again(why),
+            // The one column that we write no value to is the number of a commit that comes out of turn.
+            _ if *refusal.code() == SqlState::NOT_NULL_VIOLATION => Failure::Stranger,
             _ => Failure::Refused(why),
         }
     }
