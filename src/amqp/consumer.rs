@@ -17,8 +17,9 @@ use lapin::types::FieldTable;
 use lapin::{Acker, Channel, Connection, Consumer, ExchangeKind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Events that may wait for their reader; beyond, new ones are dropped: they are hints.
@@ -29,6 +30,8 @@ const EVENT_PREFETCH: u16 = 256;
 const EVENT_LIMIT: usize = 4 << 20;
 /// Under this name the board tells that there are no events.
 const EVENTS_FAULT: &str = event::EXCHANGE;
+/// How soon a listening to events that failed, or ended, is tried again.
+const EVENTS_AGAIN: Duration = Duration::from_secs(10);
 const TAG: &str = "results";
 
 /// A message from the reply queue.
@@ -188,7 +191,9 @@ impl Receiver {
         mut letters: Pin<&mut impl Future<Output = ()>>,
     ) -> End {
         let mut next: Option<Delivery> = None;
+        let mut again = Instant::now() + EVENTS_AGAIN;
         loop {
+            let silent = events.is_none();
             let event = async {
                 match events {
                     Some(events) => events.next().await,
@@ -219,9 +224,16 @@ impl Receiver {
                     Some(chunk) if chunk.iter().all(Result::is_ok) => self.tell(chunk).await,
                     _ => {
                         self.board.queue(EVENTS_FAULT, Some("no events from workers: their queue is gone".into()));
-                        *events = None;
+                        (*events, again) = (None, Instant::now() + EVENTS_AGAIN);
                     }
                 },
+                () = sleep_until(again), if silent => {
+                    *events = match self.events_or_fault(&wire.connection).await {
+                        Ok(events) => events,
+                        Err(why) => return End::Lost(why),
+                    };
+                    again = Instant::now() + EVENTS_AGAIN;
+                }
             }
         }
     }
