@@ -78,7 +78,15 @@ impl Cache {
     /// A task as it was just committed.
     pub fn committed(&self, task: &Task, snapshot: Arc<Snapshot>, now: Millis) {
         self.commits.fetch_add(1, SeqCst);
-        self.insert(task, snapshot, now);
+        // Another gateway may have changed it since, and a reader have seen that.
+        if self.shared.is_none() || !self.is_older(task.id, snapshot.seq) {
+            self.insert(task, snapshot, now);
+        }
+    }
+
+    /// Is what is known newer than that?
+    fn is_older(&self, id: Uuid, seq: u64) -> bool {
+        self.known.peek(&id).is_some_and(|known| known.snapshot.seq > seq)
     }
 
     /// Call before reading from the store; give the ticket back with what was read.
@@ -91,8 +99,7 @@ impl Cache {
     /// one that slips in between is there for half a second.
     pub fn read(&self, ticket: u64, task: &Task, snapshot: &Arc<Snapshot>, now: Millis) {
         if self.shared.is_some() {
-            let newer = |known: &Known| known.snapshot.seq > snapshot.seq;
-            if !self.known.peek(&task.id).is_some_and(|known| newer(&known)) {
+            if !self.is_older(task.id, snapshot.seq) {
                 self.insert(task, snapshot.clone(), now);
             }
             return;
@@ -196,6 +203,16 @@ mod tests {
             cache.read(ticket, &old, &shown(&old), 0);
             assert_eq!(cache.peek(new.id).map(|snapshot| snapshot.seq), Some(2));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_another_gateway_committed_later_is_not_replaced() {
+        let cache = Cache::shared(HOUR);
+        let ours = ended(false);
+        let later = Task { seq: ours.seq + 1, ..ours.clone() };
+        cache.read(cache.before_read(), &later, &shown(&later), 0);
+        cache.committed(&ours, shown(&ours), 0);
+        assert_eq!(cache.peek(ours.id).map(|snapshot| snapshot.seq), Some(later.seq));
     }
 
     #[tokio::test(start_paused = true)]
