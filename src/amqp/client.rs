@@ -133,20 +133,6 @@ impl Client {
         }
     }
 
-    /// Accepts a publication if there is room now; else as [`Client::publish`].
-    ///
-    /// # Errors
-    /// [`Declined`], with the publication.
-    pub fn try_publish(&self, publication: Publication) -> Result<(), Declined> {
-        if let Err(reason) = self.open() {
-            return Err(decline(publication, reason));
-        }
-        match self.0.permits.clone().try_acquire_owned() {
-            Ok(permit) => self.hand_over(publication, permit),
-            Err(_) => Err(decline(publication, Reason::Busy)),
-        }
-    }
-
     fn open(&self) -> Result<(), Reason> {
         if self.0.stop.is_cancelled() {
             return Err(Reason::Closed);
@@ -160,7 +146,7 @@ impl Client {
         self.0.jobs.try_send(job).map_err(|refused| decline(refused.into_inner().publication, Reason::Closed))
     }
 
-    /// Sends a command to all workers (`gateway_celery::revoke`): to the message's exchange, which is declared as Celery
+    /// Sends a command to all workers (`gateway_celery::command`): to the message's exchange, which is declared as Celery
     /// declares it (fanout, not durable). `Ok` means that the broker has passed it on to the workers that listen now.
     ///
     /// # Errors

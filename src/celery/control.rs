@@ -22,7 +22,10 @@ pub struct Stamp {
     pub expires: f64,
 }
 
-/// A command for all workers, without an answer.
+/// A command for all workers, without an answer: `revoke`, say, of one task or of several.
+///
+/// Workers keep what is revoked in memory only: one that starts later does not know of it. Celery acts on the first
+/// terminate alone, so there is no escalation by a second one.
 pub fn command(method: &str, arguments: &Value, stamp: Stamp) -> Message {
     let body = json!({
         "method": method, "arguments": arguments, "destination": null, "pattern": null, "matcher": null
@@ -46,14 +49,6 @@ fn message(exchange: &str, routing_key: &str, headers: Table, body: &Value) -> M
         headers,
         body: Bytes::from(body.to_string()),
     }
-}
-
-/// Discards a task; with `terminate`, a running one is sent `signal` (`SIGTERM`, …).
-///
-/// Workers keep it in memory only: one that starts later does not know of it. Celery acts on the first terminate alone,
-/// so there is no escalation by a second one.
-pub fn revoke(id: Uuid, terminate: bool, signal: &str, stamp: Stamp) -> Message {
-    command("revoke", &json!({"task_id": id, "terminate": terminate, "signal": signal}), stamp)
 }
 
 /// A worker that starts asks its neighbours what was revoked before ("mingle"), and waits a second for their answers.

@@ -45,7 +45,7 @@ pub mod task;
 pub mod wire;
 
 pub use code::code_of;
-pub use control::{Hello, Stamp, command, revoke};
+pub use control::{Hello, Stamp, command};
 pub use event::{Event, TaskEvent, TaskEventKind, WorkerEvent, WorkerEventKind, events};
 pub use raised::Raised;
 pub use report::{Garbled, Progress, Report, report};

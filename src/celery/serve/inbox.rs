@@ -168,7 +168,7 @@ fn clamp(clock: u64) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Hello, command, revoke};
+    use crate::control::{Hello, command};
     use uuid::Uuid;
 
     const STAMP: Stamp = Stamp { clock: 1, expires: 0.0 };
@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn commands_of_the_gateway_are_understood() {
-        let revoked = Command::read(&revoke(Uuid::nil(), true, "SIGTERM", STAMP).body, "w@h", 1000);
+        let arguments = json!({ "task_id": Uuid::nil(), "terminate": true, "signal": "SIGTERM" });
+        let revoked = Command::read(&command("revoke", &arguments, STAMP).body, "w@h", 1000);
         let revoked = revoked.expect("a command").expect("for all");
         assert_eq!((revoked.method.as_str(), &revoked.arguments["terminate"]), ("revoke", &json!(true)));
         assert_eq!(revoked.answer("w@h", &json!(1), 7), None);

@@ -142,10 +142,10 @@ async fn publications_are_bounded_by_unread_outcomes() {
             client.publish(corner.publication(n as u128, &corner.queue)).await.expect("accepted");
         }
         let more = || corner.publication(u128::MAX, &corner.queue);
-        let declined = client.try_publish(more()).expect_err("no room");
+        let declined = client.publish(more()).await.expect_err("no room");
         assert_eq!((declined.publication.id, declined.reason), (Uuid::from_u128(u128::MAX), Reason::Busy));
         assert_eq!(outcome(&mut inbox).await.fate, Fate::Sent);
-        client.try_publish(more()).expect("room again");
+        client.publish(more()).await.expect("room again");
     })
     .await;
 }

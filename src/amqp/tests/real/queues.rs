@@ -3,7 +3,7 @@
 use crate::support::{PATIENCE, corner, outcome, ready};
 use futures_util::StreamExt;
 use gateway_amqp::{Client, ControlError, Fate, Kind, QueueSpec, QueueState};
-use gateway_celery::{Field, Stamp, revoke};
+use gateway_celery::{Field, Stamp, command};
 use lapin::options::{
     BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
@@ -114,7 +114,8 @@ async fn commands_reach_whoever_listens() {
         let mut heard = corner.raw.basic_consume(queue.clone(), "".into(), options, none()).await.expect("consuming");
 
         let id = Uuid::now_v7();
-        client.broadcast(&revoke(id, true, "SIGTERM", stamp)).await.expect("broadcast");
+        let arguments = serde_json::json!({ "task_id": id, "terminate": true, "signal": "SIGTERM" });
+        client.broadcast(&command("revoke", &arguments, stamp)).await.expect("broadcast");
         loop {
             let got = timeout(PATIENCE, heard.next()).await.expect("in time").expect("consuming").expect("a message");
             let body: serde_json::Value = serde_json::from_slice(&got.data).expect("JSON");
@@ -125,7 +126,7 @@ async fn commands_reach_whoever_listens() {
         }
         corner.raw.queue_delete(queue, QueueDeleteOptions::default()).await.expect("deleted");
 
-        let mut long = revoke(id, true, "SIGTERM", stamp);
+        let mut long = command("revoke", &arguments, stamp);
         long.exchange = "x".repeat(300);
         assert!(matches!(client.broadcast(&long).await, Err(ControlError::Refused(_))));
     })
