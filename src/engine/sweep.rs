@@ -5,7 +5,7 @@ use crate::{
     broker::{Broker, Receipt, SILENT},
     store::{Keep, Store, Swept},
 };
-use gateway_life::{Delivery, Fact, Millis, Task};
+use gateway_life::{Delivery, Fact, Jump, KEY_KEPT, Millis, Task};
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::Arc,
@@ -50,10 +50,7 @@ pub async fn sweep(
                     let more =
                         [swept.facts.len(), swept.silent.len(), swept.deleted.len()].iter().any(|n| *n >= AT_ONCE);
                     pause = if more { MORE } else { usual };
-                    after = match swept.silent.last() {
-                        Some(task) if swept.silent.len() == AT_ONCE => task.id,
-                        _ => Uuid::nil(),
-                    };
+                    after = swept.next;
                     cache.forget(&swept.deleted);
                     if tell(swept, &*broker, &mailbox, at - mended.silence, keep).await.is_err() {
                         return;
@@ -124,7 +121,7 @@ struct Clock {
     wall: Millis,
     steady: Instant,
     /// How far it was set, and when.
-    jump: Option<(Millis, Instant)>,
+    jump: Option<(Jump, Instant)>,
 }
 
 impl Clock {
@@ -143,12 +140,18 @@ impl Clock {
         (self.wall, self.steady) = (wall, steady);
         if ahead > Self::JUMP {
             tracing::warn!(seconds = ahead / 1000, "the clock was set forward: nothing is over its time for that");
-            let before = self.jump.map_or(0, |(ahead, _)| ahead);
-            self.jump = Some((before.saturating_add(ahead), steady));
+            let before = self.jump.map_or(0, |(jump, _)| jump.ahead);
+            self.jump = Some((Jump { ahead: before.saturating_add(ahead), at: wall }, steady));
         }
-        let Some((ahead, at)) = self.jump else { return keep };
-        let mended = |time: Millis| if passed(at) < time { time.saturating_add(ahead) } else { time };
-        Keep { results: mended(keep.results), records: mended(keep.records), silence: mended(keep.silence) }
+        let Some((jump, since)) = self.jump else { return keep };
+        let mended = |time: Millis| if passed(since) < time { time.saturating_add(jump.ahead) } else { time };
+        Keep {
+            results: mended(keep.results),
+            records: mended(keep.records),
+            silence: mended(keep.silence),
+            keys: mended(KEY_KEPT) - KEY_KEPT,
+            jump,
+        }
     }
 }
 
@@ -206,7 +209,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_waits_for_its_next_run_is_not_silent() {
         let (mailbox, mut letters) = mailbox();
-        let keep = Keep { results: 1_000, records: 1_000, silence: 1_000 };
+        let keep = Keep { results: 1_000, records: 1_000, silence: 1_000, keys: 0, jump: Jump::default() };
         let started = Fact::Heard(Report::new(State::Started, Source::Slot));
         let failed = Fact::Requeued { due: 60_000, why: Raised::new("ValueError", "no"), cause: Cause::Failed };
         let task = |facts: &[&Fact]| {
@@ -230,17 +233,22 @@ mod tests {
     #[test]
     fn what_was_written_before_the_clock_was_set_is_not_older_for_that() {
         const HOUR: Millis = 3_600_000;
-        let keep = Keep { results: 2 * HOUR, records: 720 * HOUR, silence: 24 * HOUR };
+        let jump = Jump::default();
+        let keep = Keep { results: 2 * HOUR, records: 720 * HOUR, silence: 24 * HOUR, keys: 0, jump };
         let start = Instant::now();
         let hours = |n: u64| start + Duration::from_secs(n * 3600);
         let mut clock = Clock::new(0, start);
         let times = |keep: Keep| [keep.results, keep.records, keep.silence].map(|time| (time + HOUR / 2) / HOUR);
         assert_eq!(times(clock.mend(keep, HOUR + 5_000, hours(1))), [2, 720, 24], "it is never quite exact");
         // A day forward, within an hour.
-        assert_eq!(times(clock.mend(keep, 26 * HOUR, hours(2))), [26, 744, 48]);
+        let mended = clock.mend(keep, 26 * HOUR, hours(2));
+        assert_eq!(times(mended), [26, 744, 48]);
+        assert_eq!((mended.keys + HOUR / 2) / HOUR, 24);
+        assert_eq!((mended.jump.at, (mended.jump.ahead + HOUR / 2) / HOUR), (26 * HOUR, 24));
         assert_eq!(times(clock.mend(keep, 27 * HOUR, hours(3))), [26, 744, 48]);
         assert_eq!(times(clock.mend(keep, 28 * HOUR, hours(4))), [2, 744, 48], "all of it was written since");
-        assert_eq!(times(clock.mend(keep, 50 * HOUR, hours(26))), [2, 744, 24]);
+        let mended = clock.mend(keep, 50 * HOUR, hours(26));
+        assert_eq!((times(mended), mended.keys), ([2, 744, 24], 0));
         // And back: kept for longer.
         assert_eq!(times(clock.mend(keep, 0, hours(27))), [2, 744, 24]);
     }

@@ -1,6 +1,6 @@
 //! The one place with state rules.
 
-use crate::{Cause, Change, Delivery, Fact, Millis, Raised, Report, Source, State, Task};
+use crate::{Cause, Change, Delivery, Fact, Jump, Millis, Raised, Report, Source, State, Task};
 
 /// Applies what was learnt to what is known, and says what that changed.
 ///
@@ -20,7 +20,7 @@ pub fn apply(task: &mut Task, fact: &Fact, now: Millis) -> Change {
         Fact::Overdue { heard, why } if *heard == task.heard => presume(task, State::Expired, None, why, now),
         Fact::Overdue { .. } => Change::default(),
         Fact::Waits => waits(task, now),
-        Fact::Late => late(task, now),
+        Fact::Late(jump) => late(task, *jump, now),
         Fact::Cancelled => cancelled(task, now),
         Fact::Forgotten => forgotten(task),
     };
@@ -140,8 +140,9 @@ fn waits(task: &mut Task, now: Millis) -> Change {
 }
 
 /// The broker tells nobody about a task that waits or runs too long: the gateway keeps its own time.
-fn late(task: &mut Task, now: Millis) -> Change {
-    if task.deadline().is_none_or(|deadline| deadline > now) {
+fn late(task: &mut Task, jump: Jump, now: Millis) -> Change {
+    let passed = jump.now_for(task.running.unwrap_or(task.submitted), now);
+    if task.deadline().is_none_or(|deadline| deadline > passed) {
         return Change::default();
     }
     let (what, limit) = match task.started {

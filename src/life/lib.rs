@@ -43,9 +43,9 @@ pub use apply::apply;
 pub use engine::Engine;
 pub use outbox::{Fate, Waiting};
 pub use state::State;
-pub use task::{Cause, Change, Delivery, Fact, Raised, Report, Run, Source, Task};
+pub use task::{Cause, Change, Delivery, Fact, Jump, Raised, Report, Run, Source, Task};
 pub use words::{Answer, Effect, Heard, Input, Limits, Publish};
-pub use write::{Accept, CommitFault, IdempotencyKey, KEY_KEPT, Write, Written};
+pub use write::{Accept, CommitFault, DUE_MOST, IdempotencyKey, KEY_KEPT, Write, Written};
 
 /// Milliseconds since 1970 (UTC).
 pub type Millis = i64;

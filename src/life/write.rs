@@ -88,3 +88,7 @@ impl CommitFault {
 
 /// Milliseconds after which an idempotency key is forgotten, unless its task is still open: 24 hours.
 pub const KEY_KEPT: Millis = 24 * 60 * 60 * 1000;
+
+/// The furthest that a message's due time lies ahead when it is written, in milliseconds. One that lies further ahead was
+/// written before the clock was set back, and is due.
+pub const DUE_MOST: Millis = 60_000;

@@ -8,7 +8,7 @@ mod sqlite;
 
 use bytes::Bytes;
 use gateway_contract::{BoxFuture, Stats};
-use gateway_life::{CommitFault, Fact, Millis, Task, Waiting, Write, Written};
+use gateway_life::{CommitFault, Fact, Jump, Millis, Task, Waiting, Write, Written};
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -52,6 +52,10 @@ pub struct Keep {
     pub records: Millis,
     /// Without a sign of life.
     pub silence: Millis,
+    /// Idempotency keys, this much longer than they were to be.
+    pub keys: Millis,
+    /// How the clock was set forward meanwhile.
+    pub jump: Jump,
 }
 
 /// What a sweep found: facts to be applied, at most as many as were asked for.
@@ -63,6 +67,17 @@ pub struct Swept {
     pub deleted: Vec<Uuid>,
     /// Tasks without a sign of life for too long: whoever knows the broker judges whether they still wait in a queue.
     pub silent: Vec<Task>,
+    /// After which task the next sweep looks for silent ones: nil, if it was looked at all of them.
+    pub next: Uuid,
+}
+
+impl Swept {
+    /// Where to go on: behind the last silent task if there were as many as asked for, else behind the last of the tasks
+    /// that were looked at, `slice`, if there may be more.
+    fn goes_on_after(&self, limit: usize, slice: Option<Uuid>) -> Uuid {
+        let last = self.silent.last().filter(|_| self.silent.len() >= limit).map(|task| task.id);
+        last.or(slice).unwrap_or_default()
+    }
 }
 
 /// A task that a slot of the embedded broker was running when the process ended.
@@ -113,7 +128,7 @@ pub struct Took {
     pub took: Millis,
 }
 
-/// So many open tasks are looked at, the oldest first: those that run are among them.
+/// So many open tasks are looked at at once, the oldest first: those that run are among them.
 pub const OPEN: usize = 20_000;
 /// So many of the latest tasks are looked at, ended or accepted.
 pub const LATEST: usize = 20_000;
@@ -237,8 +252,10 @@ pub trait Store: Send + Sync + 'static {
     fn unsettled(&self, since: Millis, after: Uuid, limit: usize) -> BoxFuture<Result<Vec<Unsettled>, StoreError>>;
     /// Services with messages in the outbox, and when the first of each is due.
     fn due(&self) -> BoxFuture<Result<Vec<Due>, StoreError>>;
+    /// When the first message of that service is due.
+    fn next_due(&self, service: &str) -> BoxFuture<Result<Option<Millis>, StoreError>>;
     /// Finds what is over its time, and deletes what is over its last, at most `limit` of each. Silent tasks are told
-    /// in the order of their ids, from the one after `after` on.
+    /// in the order of their ids, from the one after `after` on; at most [`OPEN`] are looked at.
     fn sweep(&self, now: Millis, keep: Keep, after: Uuid, limit: usize) -> BoxFuture<Result<Swept, StoreError>>;
     /// Accepted tasks of a service, or of all.
     fn stats(&self, service: Option<&str>) -> BoxFuture<Result<Stats, StoreError>>;

@@ -1,7 +1,7 @@
 //! The outbox as the queue of the embedded broker.
 
 use crate::{NOW, accept, accept_for, accepted, claim, commit, load, places::Place, submit, tell};
-use gateway_life::{Cause, Fact, Millis, Raised, State, Task, Written};
+use gateway_life::{Cause, DUE_MOST, Fact, Millis, Raised, State, Task, Written};
 use service_gateway::store::{Orphan, Store};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -10,6 +10,7 @@ both!(
     the_one_due_for_longest_comes_first,
     what_is_claimed_is_an_orphan_after_a_crash,
     what_is_requeued_waits_until_it_is_due,
+    what_was_written_before_the_clock_was_set_back_is_due,
     what_was_cancelled_is_not_claimed,
     a_claim_sees_the_writes_before_it,
     two_claims_take_two,
@@ -69,6 +70,16 @@ async fn what_is_requeued_waits_until_it_is_due(place: Place) {
     assert_eq!(store.due().await.unwrap(), [("s".into(), NOW + 1_000)]);
     assert_eq!(take(&store, NOW + 999, "s").await, None);
     assert_eq!(take(&store, NOW + 1_000, "s").await.unwrap().id, id);
+}
+
+async fn what_was_written_before_the_clock_was_set_back_is_due(place: Place) {
+    let store = place.open().await;
+    let accept = accept();
+    accepted(&store, &accept).await;
+    assert_eq!(store.next_due("s").await.unwrap(), Some(NOW));
+    assert_eq!(take(&store, NOW - DUE_MOST, "s").await, None, "so far ahead a next run may lie");
+    assert_eq!(take(&store, NOW - DUE_MOST - 1, "s").await.unwrap().id, accept.task.id);
+    assert_eq!(store.next_due("s").await.unwrap(), None);
 }
 
 async fn what_was_cancelled_is_not_claimed(place: Place) {

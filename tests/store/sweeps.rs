@@ -1,7 +1,7 @@
 //! What is over its time.
 
 use crate::{HOUR, KEEP, NONE, NOW, accept, commit, heard, load, places::Place, submit, tell};
-use gateway_life::{Accept, Fact, Millis, State};
+use gateway_life::{Accept, Fact, Jump, Millis, State};
 use service_gateway::store::{Store, Swept};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -60,11 +60,11 @@ async fn deadlines_are_found(place: Place) {
     let id = accept.task.id;
     commit(&store, NOW, vec![submit(&accept)]).await;
     assert_eq!(sweep(&store, NOW + 999).await.facts, []);
-    assert_eq!(sweep(&store, NOW + 1_000).await.facts, [(id, Fact::Late)]);
+    assert_eq!(sweep(&store, NOW + 1_000).await.facts, [(id, Fact::Late(Jump::default()))]);
     commit(&store, NOW + 900, vec![tell(id, heard(State::Started))]).await;
     assert_eq!(sweep(&store, NOW + 5_899).await.facts, [], "it runs now, and has its time for that");
-    assert_eq!(sweep(&store, NOW + 5_900).await.facts, [(id, Fact::Late)]);
-    commit(&store, NOW + 5_900, vec![tell(id, Fact::Late)]).await;
+    assert_eq!(sweep(&store, NOW + 5_900).await.facts, [(id, Fact::Late(Jump::default()))]);
+    commit(&store, NOW + 5_900, vec![tell(id, Fact::Late(Jump::default()))]).await;
     assert_eq!(sweep(&store, NOW + 5_900).await.facts, []);
 }
 

@@ -217,6 +217,14 @@ impl Store for Postgres {
         self.read(|session| async move { read::due(&session).await })
     }
 
+    fn next_due(&self, service: &str) -> BoxFuture<Result<Option<Millis>, StoreError>> {
+        let service = service.to_owned();
+        self.read(move |session| {
+            let service = service.clone();
+            async move { read::next_due(&session, service).await }
+        })
+    }
+
     fn sweep(&self, now: Millis, keep: Keep, after: Uuid, limit: usize) -> BoxFuture<Result<Swept, StoreError>> {
         let limit = limit as i64;
         let links = swapped(&self.0.readers);

@@ -5,7 +5,7 @@ use super::{
     row::{columns, from_row},
     text::{escape, unescape},
 };
-use crate::store::{Cancelled, Due, Keep, Orphan, StoreError, Swept, Unsettled};
+use crate::store::{Cancelled, Due, Keep, OPEN, Orphan, StoreError, Swept, Unsettled};
 use bytes::Bytes;
 use gateway_contract::Stats;
 use gateway_life::{Fact, Millis, Task, Waiting};
@@ -39,6 +39,7 @@ statements! {
             UNION ALL (SELECT id, ended FROM service_gateway.task WHERE ended > $3 AND presumed AND id > $1) \
             ORDER BY id LIMIT $2",
         due: "SELECT service, min(due) FROM service_gateway.outbox WHERE due IS NOT NULL GROUP BY service",
+        next_due: "SELECT min(due) FROM service_gateway.outbox WHERE service = $1 AND due IS NOT NULL",
         stats: "SELECT (SELECT created FROM service_gateway.installation), \
             (SELECT coalesce(sum(count), 0)::bigint FROM service_gateway.accepted WHERE $1::text IS NULL OR service = $1)",
         tally_accepted: "SELECT service, sum(count)::bigint FROM service_gateway.accepted GROUP BY service",
@@ -52,9 +53,11 @@ statements! {
             ORDER BY ended DESC LIMIT $2",
         tally_arrivals: "SELECT service, submitted FROM service_gateway.task WHERE id >= $1 ORDER BY id DESC LIMIT $2",
         forget: "SELECT id FROM service_gateway.task WHERE ended < $1 AND state <> 'EXPIRED' ORDER BY ended LIMIT $2",
-        late: "SELECT id FROM service_gateway.task WHERE deadline <= $1 ORDER BY deadline LIMIT $2",
-        silent: concat!("SELECT ", columns!(), " FROM service_gateway.task \
-            WHERE ended IS NULL AND heard < $1 AND id > $2 ORDER BY id LIMIT $3"),
+        late: "SELECT id FROM service_gateway.task WHERE deadline <= $1 \
+            AND (deadline <= $2 OR coalesce(running, submitted) >= $3) ORDER BY deadline LIMIT $4",
+        silent: concat!("SELECT ", columns!(), " FROM (SELECT * FROM service_gateway.task \
+            WHERE ended IS NULL AND id > $2 ORDER BY id LIMIT $4) open WHERE heard < $1 ORDER BY id LIMIT $3"),
+        slice: "SELECT id FROM service_gateway.task WHERE ended IS NULL AND id > $1 ORDER BY id LIMIT 1 OFFSET $2",
         delete_tasks: "DELETE FROM service_gateway.task WHERE id IN (SELECT id FROM service_gateway.task \
             WHERE ended < $1 ORDER BY ended LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id",
         delete_keys: "DELETE FROM service_gateway.idempotency WHERE scope IN ( \
@@ -187,6 +190,10 @@ pub(super) async fn due(session: &Session<Reads>) -> Result<Vec<Due>, Error> {
     rows.iter().map(|row| Ok((Arc::from(unescape(row.try_get(0)?)), row.try_get(1)?))).collect()
 }
 
+pub(super) async fn next_due(session: &Session<Reads>, service: String) -> Result<Option<Millis>, Error> {
+    session.client().query_one(&session.statements.next_due, &[&escape(&service)]).await?.try_get(0)
+}
+
 pub(super) async fn stats(session: &Session<Reads>, service: Option<String>) -> Result<Stats, Error> {
     let service = service.as_deref().map(escape);
     let row = session.client().query_one(&session.statements.stats, &[&service]).await?;
@@ -209,16 +216,21 @@ pub(super) async fn sweep(
     for row in client.query(&statements.forget, &[&(now - keep.results), &limit]).await? {
         swept.facts.push((row.try_get(0)?, Fact::Forgotten));
     }
-    for row in client.query(&statements.late, &[&now, &limit]).await? {
-        swept.facts.push((row.try_get(0)?, Fact::Late));
+    let by_then = now - keep.jump.ahead;
+    for row in client.query(&statements.late, &[&now, &by_then, &keep.jump.at, &limit]).await? {
+        swept.facts.push((row.try_get(0)?, Fact::Late(keep.jump)));
     }
-    for row in client.query(&statements.silent, &[&(now - keep.silence), &after, &limit]).await? {
+    let open = OPEN as i64;
+    for row in client.query(&statements.silent, &[&(now - keep.silence), &after, &limit, &open]).await? {
         swept.silent.push(from_row(&row)?);
     }
+    let slice = client.query_opt(&statements.slice, &[&after, &(open - 1)]).await?;
+    let slice = slice.map(|row| row.try_get(0)).transpose()?;
+    swept.next = swept.goes_on_after(limit as usize, slice);
     for row in client.query(&statements.delete_tasks, &[&(now - keep.records), &limit]).await? {
         swept.deleted.push(row.try_get(0)?);
     }
-    client.execute(&statements.delete_keys, &[&now, &limit]).await?;
+    client.execute(&statements.delete_keys, &[&(now - keep.keys), &limit]).await?;
     client.execute(&statements.delete_gateways, &[&FORGOTTEN]).await?;
     Ok(swept)
 }

@@ -10,7 +10,7 @@ use futures_util::{
     future::{BoxFuture, MaybeDone, maybe_done},
     poll, try_join,
 };
-use gateway_life::{Millis, Write, Written};
+use gateway_life::{DUE_MOST, Millis, Write, Written};
 use tokio_postgres::{
     Error,
     error::{Severity, SqlState},
@@ -127,9 +127,13 @@ impl<'s> Transaction<'s> {
         loop {
             self.begin().await?;
             let (client, statements) = (self.session.client(), &self.session.statements);
-            let Some(row) = client.query_opt(&statements.claim, &[&service, &self.now]).await? else {
-                return Ok(Written::NothingDue);
+            let (claim, now) = (&statements.claim, self.now);
+            let row = match client.query_opt(claim, &[&service, &Millis::MIN, &now]).await? {
+                // One that lies far ahead was written before the clock was set back.
+                None => client.query_opt(claim, &[&service, &now.saturating_add(DUE_MOST + 1), &Millis::MAX]).await?,
+                row => row,
             };
+            let Some(row) = row else { return Ok(Written::NothingDue) };
             let (id, body): (Uuid, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
             let mut batch = Batch::new(self.now);
             let tasks = client.query(&statements.tasks, &[&vec![id]]).await?;

@@ -31,7 +31,7 @@ statements! {
         remember: "INSERT INTO service_gateway.idempotency SELECT * FROM \
             unnest($1::bytea[], $2::bytea[], $3::uuid[], $4::bigint[]) ON CONFLICT DO NOTHING",
         remembered: "SELECT scope, fingerprint, id FROM service_gateway.idempotency WHERE scope = ANY($1)",
-        claim: "SELECT id, body FROM service_gateway.outbox WHERE service = $1 AND due <= $2 \
+        claim: "SELECT id, body FROM service_gateway.outbox WHERE service = $1 AND due BETWEEN $2 AND $3 \
             ORDER BY due, id LIMIT 1 FOR UPDATE SKIP LOCKED",
         insert_tasks: concat!("INSERT INTO service_gateway.task (", columns!(), ", deadline) SELECT * FROM ", unnest!()),
         update_tasks: concat!("UPDATE service_gateway.task t SET service = u.service, subject = u.subject, \

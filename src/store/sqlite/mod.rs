@@ -6,6 +6,7 @@
 mod read;
 mod row;
 mod schema;
+mod sweep;
 mod tally;
 mod write;
 
@@ -66,8 +67,7 @@ impl Sqlite {
         prepare(&connection).map_err(failed)?;
         let installation = schema::migrate(&mut connection, now)?;
         if file.is_some() {
-            // What only the page cache may hold since a failed fsync of the last process is written again.
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed)?;
+            checkpoint(&connection)?;
         }
         let writer = spawn("store-writer", connection, mpsc::channel(64));
         let reader = file.map(readers).transpose()?;
@@ -144,8 +144,22 @@ impl Store for Sqlite {
         self.read(|connection| read::due(connection))
     }
 
+    fn next_due(&self, service: &str) -> BoxFuture<Result<Option<Millis>, StoreError>> {
+        let service = service.to_owned();
+        self.read(move |connection| read::next_due(connection, &service))
+    }
+
     fn sweep(&self, now: Millis, keep: Keep, after: Uuid, limit: usize) -> BoxFuture<Result<Swept, StoreError>> {
-        run(self.writer.clone(), move |connection| read::sweep(connection, now, &keep, after, limit).map_err(failed))
+        let found = self.read(move |connection| sweep::find(connection, now, &keep, after, limit));
+        let writer = self.writer.clone();
+        Box::pin(async move {
+            let (mut swept, over) = found.await?;
+            if over {
+                let delete = move |connection: &mut Connection| sweep::delete(connection, now, &keep, limit);
+                swept.deleted = run(writer, move |connection| delete(connection).map_err(failed)).await?;
+            }
+            Ok(swept)
+        })
     }
 
     fn stats(&self, service: Option<&str>) -> BoxFuture<Result<Stats, StoreError>> {
@@ -175,6 +189,19 @@ fn fault(connection: &Connection, error: &rusqlite::Error) -> CommitFault {
     );
     // `is_autocommit`: no transaction is left open, so the roll-back that the guard did on drop worked.
     if known && connection.is_autocommit() { CommitFault::NotWritten(why) } else { CommitFault::Unknown(why) }
+}
+
+/// What only the page cache may hold since a failed fsync of the last process is written again, all of it.
+fn checkpoint(connection: &Connection) -> Result<(), StoreError> {
+    let counts = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+    let (log, written) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], counts).map_err(failed)?;
+    // Somebody may still read: that keeps the log from being cut, and its end from being written.
+    if written < log {
+        let why =
+            "another program has it open and reads: what the last process wrote cannot be made safe; end that first";
+        return Err(StoreError::Failed(why.into()));
+    }
+    Ok(())
 }
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
@@ -249,5 +276,26 @@ fn lock_file(file: &Path) -> Result<File, StoreError> {
             Err(std::fs::TryLockError::WouldBlock) => return Err(StoreError::InUse(file.to_path_buf())),
             Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_cannot_be_made_safe_is_no_start() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("store");
+        let connection = Connection::open(&file).expect("a file");
+        prepare(&connection).expect("pragmas");
+        connection.execute_batch("CREATE TABLE a (b); INSERT INTO a VALUES (1)").expect("a table");
+        let reader = Connection::open(&file).expect("a reader");
+        reader.execute_batch("BEGIN; SELECT * FROM a").expect("a read");
+        connection.busy_timeout(Duration::from_millis(1)).expect("a pragma");
+        connection.execute_batch("INSERT INTO a VALUES (2)").expect("a row");
+        assert!(matches!(checkpoint(&connection), Err(StoreError::Failed(why)) if why.contains("another program")));
+        reader.execute_batch("COMMIT").expect("the end of the read");
+        checkpoint(&connection).expect("all is written");
     }
 }

@@ -1,10 +1,9 @@
 //! What is asked of the store.
 
-use super::row;
-use crate::store::{Cancelled, Keep, Orphan, Swept, Unsettled};
+use crate::store::{Cancelled, Orphan, Unsettled};
 use bytes::Bytes;
 use gateway_contract::Stats;
-use gateway_life::{Fact, Millis, Waiting};
+use gateway_life::{Millis, Waiting};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -78,6 +77,12 @@ pub(super) fn due(connection: &Connection) -> rusqlite::Result<Vec<(Arc<str>, Mi
     rows.collect()
 }
 
+pub(super) fn next_due(connection: &Connection, service: &str) -> rusqlite::Result<Option<Millis>> {
+    let mut statement = connection
+        .prepare_cached("SELECT min(due) FROM outbox INDEXED BY outbox_due WHERE service = ?1 AND due IS NOT NULL")?;
+    statement.query_row([service], |row| row.get(0))
+}
+
 pub(super) fn stats(connection: &Connection, service: Option<&str>) -> rusqlite::Result<Stats> {
     let since = connection.query_row("SELECT created FROM installation", [], |row| row.get(0))?;
     let count: i64 = match service {
@@ -88,53 +93,4 @@ pub(super) fn stats(connection: &Connection, service: Option<&str>) -> rusqlite:
         None => connection.query_row("SELECT coalesce(sum(count), 0) FROM accepted", [], |row| row.get(0))?,
     };
     Ok(Stats { invocations: count.max(0) as u64, since })
-}
-
-/// Finds what is over its time; the records that are over their last are deleted at once, at most `limit` of them.
-pub(super) fn sweep(
-    connection: &mut Connection,
-    now: Millis,
-    keep: &Keep,
-    after: Uuid,
-    limit: usize,
-) -> rusqlite::Result<Swept> {
-    let limit = limit as i64;
-    let mut swept = Swept::default();
-    {
-        let mut forget = connection
-            .prepare_cached("SELECT id FROM task WHERE ended < ?1 AND state <> 'EXPIRED' ORDER BY ended LIMIT ?2")?;
-        let rows = forget.query_map(params![now - keep.results, limit], |row| row.get(0))?;
-        for id in rows {
-            swept.facts.push((Uuid::from_bytes(id?), Fact::Forgotten));
-        }
-        let mut late =
-            connection.prepare_cached("SELECT id FROM task WHERE deadline <= ?1 ORDER BY deadline LIMIT ?2")?;
-        for id in late.query_map(params![now, limit], |row| row.get(0))? {
-            swept.facts.push((Uuid::from_bytes(id?), Fact::Late));
-        }
-        let mut silent = connection.prepare_cached(&format!(
-            "SELECT {} FROM task WHERE ended IS NULL AND heard < ?1 AND id > ?2 \
-             ORDER BY id LIMIT ?3",
-            row::COLUMNS
-        ))?;
-        for task in silent.query_map(params![now - keep.silence, after.as_bytes(), limit], row::from_row)? {
-            swept.silent.push(task?);
-        }
-    }
-    let transaction = connection.transaction()?;
-    {
-        let mut delete = transaction.prepare_cached(
-            "DELETE FROM task WHERE id IN (SELECT id FROM task WHERE ended < ?1 ORDER BY ended LIMIT ?2) RETURNING id",
-        )?;
-        for id in delete.query_map(params![now - keep.records, limit], |row| row.get(0))? {
-            swept.deleted.push(Uuid::from_bytes(id?));
-        }
-    }
-    transaction.execute(
-        "DELETE FROM idempotency WHERE (subject, key) IN (SELECT i.subject, i.key FROM idempotency i \
-         LEFT JOIN task t ON t.id = i.id WHERE i.expires < ?1 AND (t.id IS NULL OR t.ended IS NOT NULL) LIMIT ?2)",
-        params![now, limit],
-    )?;
-    transaction.commit()?;
-    Ok(swept)
 }

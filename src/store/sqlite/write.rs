@@ -1,7 +1,7 @@
 //! A batch of writes in one transaction.
 
 use super::row;
-use gateway_life::{Accept, Change, Fact, IdempotencyKey, KEY_KEPT, Millis, Task, Write, Written, apply};
+use gateway_life::{Accept, Change, DUE_MOST, Fact, IdempotencyKey, KEY_KEPT, Millis, Task, Write, Written, apply};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
@@ -103,10 +103,11 @@ fn save_change(transaction: &Transaction<'_>, task: &Task, change: Change) -> ru
 
 fn claim(transaction: &Transaction<'_>, now: Millis, service: &str) -> rusqlite::Result<Written> {
     loop {
-        let due: Option<([u8; 16], Vec<u8>)> = transaction
-            .prepare_cached("SELECT id, body FROM outbox WHERE service = ?1 AND due <= ?2 ORDER BY due, id LIMIT 1")?
-            .query_row(params![service, now], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
+        let due = match first(transaction, service, Millis::MIN, now)? {
+            // One that lies far ahead was written before the clock was set back.
+            None => first(transaction, service, now.saturating_add(DUE_MOST + 1), Millis::MAX)?,
+            due => due,
+        };
         let Some((id, body)) = due else { return Ok(Written::NothingDue) };
         let Some(mut task) = row::load(transaction, Uuid::from_bytes(id))? else {
             // A message whose record is gone has no owner left.
@@ -121,4 +122,19 @@ fn claim(transaction: &Transaction<'_>, now: Millis, service: &str) -> rusqlite:
         }
         transaction.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([id])?;
     }
+}
+
+/// The first message that is due between the two.
+fn first(
+    transaction: &Transaction<'_>,
+    service: &str,
+    from: Millis,
+    to: Millis,
+) -> rusqlite::Result<Option<([u8; 16], Vec<u8>)>> {
+    transaction
+        .prepare_cached(
+            "SELECT id, body FROM outbox WHERE service = ?1 AND due BETWEEN ?2 AND ?3 ORDER BY due, id LIMIT 1",
+        )?
+        .query_row(params![service, from, to], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
 }

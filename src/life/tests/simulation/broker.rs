@@ -290,7 +290,10 @@ impl World {
     }
 
     pub(crate) fn jump_clock(&mut self) {
-        let jump = self.rng.between(-40_000, 12_000);
+        // An hour back, too: no task waits for that hour to come again. (Limits do; the run would be over before.)
+        let waits = self.scenario.embedded && !self.scenario.has(Fault::Limits);
+        let far = if waits && self.rng.chance(200) { -3_600_000 } else { 0 };
+        let jump = self.rng.between(-40_000, 12_000) + far;
         self.skew += jump;
         self.note(|| format!("the clock jumps by {jump} ms"));
         self.count(if jump < 0 { "clock back" } else { "clock ahead" });

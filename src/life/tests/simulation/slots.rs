@@ -3,19 +3,20 @@
 use crate::{
     gateway::{Asker, From},
     scenario::{Fault, Plant, SERVICES},
+    store::is_due,
     words::short,
     workers::{Step, outcome, script, terminated},
     world::{Event, World, service},
 };
 use gateway_life::{Answer, Cause, Fact, Input, Millis, Raised, Report, Run, Source, State, Task};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use uuid::Uuid;
 
 /// The slots of one service.
 #[derive(Debug, Default)]
 struct Lane {
-    /// Times at which something becomes due.
-    alarms: BTreeSet<Millis>,
+    /// When something becomes due next.
+    alarm: Option<Millis>,
     /// There may be more: claim without waiting for an alarm.
     look: bool,
     claiming: bool,
@@ -86,9 +87,8 @@ impl World {
     }
 
     pub(crate) fn due(&mut self, service: usize, at: Millis) {
-        let now = self.now();
         if let Some(lane) = self.lane(service) {
-            lane.alarms.insert(at.max(now));
+            lane.alarm = Some(lane.alarm.map_or(at, |other| other.min(at)));
         }
         self.alarm(service);
     }
@@ -101,11 +101,11 @@ impl World {
             return;
         }
         if !lane.look {
-            let Some(&first) = lane.alarms.first() else { return };
-            if first > now {
-                return self.after((first - now).min(60_000), Event::Alarm(life, service_number));
+            let Some(next) = lane.alarm else { return };
+            if !is_due(next, now) {
+                return self.after(next - now, Event::Alarm(life, service_number));
             }
-            lane.alarms = lane.alarms.split_off(&(now + 1));
+            lane.alarm = None;
         }
         (lane.claiming, lane.look) = (true, true);
         self.tell(Input::Claim(Asker::Slot(service_number), service(service_number)));

@@ -5,7 +5,7 @@
 
 use crate::scenario::Plant;
 use bytes::Bytes;
-use gateway_life::{Accept, Change, Fact, IdempotencyKey, Millis, Task, Waiting, Write, Written, apply};
+use gateway_life::{Accept, Change, DUE_MOST, Fact, IdempotencyKey, Millis, Task, Waiting, Write, Written, apply};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -32,6 +32,11 @@ pub(crate) enum What {
     Accepted(Option<IdempotencyKey>),
     /// The task as it was before.
     Learnt(Box<Task>, Fact),
+}
+
+/// One that lies far ahead was written before the clock was set back.
+pub(crate) fn is_due(due: Millis, now: Millis) -> bool {
+    due <= now || due > now + DUE_MOST
 }
 
 type Scope = (Option<Arc<str>>, Box<str>);
@@ -131,7 +136,7 @@ impl Store {
     fn claim(&mut self, now: Millis, service: &str) -> Written {
         loop {
             let due = self.outbox.iter().filter(|(_, row)| *row.service == *service);
-            let due = due.filter_map(|(id, row)| row.due.filter(|due| *due <= now).map(|due| (due, *id)));
+            let due = due.filter_map(|(id, row)| row.due.filter(|due| is_due(*due, now)).map(|due| (due, *id)));
             let Some((_, id)) = due.min() else { return Written::NothingDue };
             let Some(before) = self.tasks.get(&id).cloned() else {
                 self.outbox.remove(&id);
