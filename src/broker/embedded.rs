@@ -17,12 +17,12 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use gateway_contract::{BoxFuture, Part, TraceContext};
-use gateway_life::{Cause, Fact, Millis, Publish, Raised, Task};
+use gateway_life::{Cause, DUE_MOST, Fact, Millis, Publish, Raised, Task};
 use gateway_worker::{DynHandler, Ending, Event, Job, Program, Runner, RunnerFault, RunnerSettings, recover};
 use healths::Healths;
 use serde_json::Value;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -48,31 +48,33 @@ pub struct Embedded {
 /// By service, of every service that has, or had, a worker of ours.
 type Alarms = HashMap<Arc<str>, Arc<Alarm>>;
 
-/// When tasks of one service become due. Bounded by the number of different times, and most are "now".
+/// When a task of one service becomes due next. Once it is, all that are due are claimed, and the store is asked for the
+/// next one.
 #[derive(Default)]
 struct Alarm {
-    times: Mutex<BTreeSet<Millis>>,
+    next: Mutex<Option<Millis>>,
     told: Notify,
 }
 
 impl Alarm {
-    fn times(&self) -> std::sync::MutexGuard<'_, BTreeSet<Millis>> {
-        // Whole even if a holder panicked: each change is one call.
-        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    fn next(&self) -> std::sync::MutexGuard<'_, Option<Millis>> {
+        // Whole even if a holder panicked: one value.
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, at: Millis) {
-        self.times().insert(at.max(now()));
+        let mut next = self.next();
+        *next = Some(next.map_or(at, |other| other.min(at)));
         self.told.notify_one();
     }
 
     /// Waits until something is due.
     async fn due(&self) {
         loop {
-            let next = self.times().first().copied();
-            if next.is_some_and(|at| at <= now()) {
-                let later = self.times().split_off(&(now() + 1));
-                *self.times() = later;
+            let next = *self.next();
+            // One that lies far ahead was set before the clock was set back.
+            if next.is_some_and(|at| at <= now() || at > now() + DUE_MOST) {
+                *self.next() = None;
                 return;
             }
             tokio::select! {
@@ -220,8 +222,8 @@ impl Shared {
 
     /// The clock may have been set back since an alarm was set: then it came too early, and no other would come.
     async fn rearm(&self, service: &Arc<str>, alarm: &Alarm) {
-        match self.store.due().await {
-            Ok(due) => due.into_iter().filter(|(name, _)| name == service).for_each(|(_, at)| alarm.set(at)),
+        match self.store.next_due(service).await {
+            Ok(next) => next.into_iter().for_each(|at| alarm.set(at)),
             Err(error) => {
                 tracing::warn!(%error, service = &**service, "what is due next is not known; it is looked for again");
                 alarm.set(now() + AGAIN.as_millis() as Millis);

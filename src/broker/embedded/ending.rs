@@ -4,12 +4,12 @@
 
 use crate::{engine::now, plan::ServicePlan, store::Orphan};
 use gateway_config::OnLost;
-use gateway_life::{Cause, Fact, Millis, Raised, Report, Source, State, Task};
+use gateway_life::{Cause, DUE_MOST, Fact, Millis, Raised, Report, Source, State, Task};
 use gateway_worker::Ending;
 
 /// Another run waits so long, doubled each time up to [`RETRY_MOST`].
 const RETRY_FIRST: Millis = 1_000;
-const RETRY_MOST: Millis = 60_000;
+const RETRY_MOST: Millis = DUE_MOST;
 
 /// A task that was running when the last process ended; `service` if it is still configured.
 pub(super) fn orphaned(service: Option<&ServicePlan>, orphan: &Orphan) -> Fact {
