@@ -3,6 +3,7 @@
 //! A task is claimed (written: one attempt more, not due), run, and leaves the outbox with its end. A process that is
 //! killed leaves claimed tasks behind; the next one finds them at start and runs or fails them as `on_lost` says.
 
+mod disk;
 mod ending;
 mod healths;
 mod services;
@@ -16,6 +17,7 @@ use crate::{
     store::{Orphan, Store, StoreError},
 };
 use arc_swap::ArcSwap;
+use disk::Disk;
 use gateway_contract::{BoxFuture, Part, TraceContext};
 use gateway_life::{Cause, DUE_MOST, Fact, Millis, Publish, Raised, Task};
 use gateway_worker::{DynHandler, Ending, Event, Job, Program, Runner, RunnerFault, RunnerSettings, recover};
@@ -100,6 +102,7 @@ struct Shared {
     /// What runs, and how to stop it.
     running: Mutex<HashMap<Uuid, CancellationToken>>,
     healths: Healths,
+    disk: Disk,
     closing: CancellationToken,
     tracker: TaskTracker,
 }
@@ -130,6 +133,7 @@ impl Embedded {
             runs,
             running: Mutex::default(),
             healths: Healths::default(),
+            disk: Disk::default(),
             closing,
             tracker: TaskTracker::new(),
         };
@@ -198,7 +202,7 @@ impl Broker for Embedded {
 
     fn parts(&self) -> Vec<Part> {
         let broker = Part { name: "broker", fault: None, essential: true };
-        std::iter::once(broker).chain(self.shared.healths.part()).collect()
+        std::iter::once(broker).chain(self.shared.healths.part()).chain(self.shared.disk.part()).collect()
     }
 
     fn close(&self) -> BoxFuture<()> {
