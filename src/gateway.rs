@@ -26,6 +26,7 @@ use gateway_life::{Jump, Limits};
 use gateway_metrics::Recorder;
 use gateway_worker::GuardCommand;
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, atomic::AtomicBool},
     thread::JoinHandle,
@@ -395,15 +396,15 @@ fn steps(config: &Config) -> Option<Arc<[Box<str>]>> {
 fn limits(config: &Config, shared: bool) -> Limits {
     Limits {
         outbox_depth: config.broker.outbox_depth as usize,
-        queues: config
-            .services
-            .iter()
-            .map(|(name, service)| (name.as_str().into(), service.queue.as_str().into()))
-            .collect(),
+        queues: queues(config),
         shared,
         store_is_queue: config.broker.url == BrokerUrl::Embedded,
         ..Limits::default()
     }
+}
+
+fn queues(config: &Config) -> HashMap<Arc<str>, Arc<str>> {
+    config.services.iter().map(|(name, service)| (name.as_str().into(), service.queue.as_str().into())).collect()
 }
 
 fn keep(config: &Config) -> Keep {

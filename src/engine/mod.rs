@@ -23,6 +23,7 @@ use gateway_life::{
     Accept, Answer, CommitFault, Effect, Engine, Fact, Heard, Input, Limits, Millis, Waiting, Write, Written,
 };
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -83,6 +84,11 @@ impl Mailbox {
     /// The broker can be reached (again).
     pub async fn connected(&self) -> Result<(), Stopped> {
         self.tell(Input::Connected).await
+    }
+
+    /// The queue of each service that has another name than its service, from now on.
+    pub async fn queues(&self, queues: HashMap<Arc<str>, Arc<str>>) -> Result<(), Stopped> {
+        self.tell(Input::Queues(queues)).await
     }
 
     /// Nothing more is to be published: the gateway is about to stop.

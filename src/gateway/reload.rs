@@ -1,6 +1,6 @@
 //! Another configuration while the gateway runs.
 
-use super::{FIRST_KEYS, Gateway, compose};
+use super::{FIRST_KEYS, Gateway, compose, queues};
 use crate::{broker::Reload, keys::Published, locate, setup, setup::StartError};
 use gateway_config::{BrokerUrl, Config, PageSource, Telemetry, differences};
 use std::{
@@ -76,6 +76,8 @@ impl Gateway {
 
         desk.plan.store(Arc::new(plan));
         desk.recorder.store(Arc::new(recorder));
+        // A stopped engine has told its reason elsewhere.
+        let _ = core.mailbox.queues(queues(&config)).await;
         // Queues and slots are there before the first task that needs them.
         // They are tried for longer than a reload waits for them.
         let _ = timeout(BROKER, core.runtime.spawn(broker)).await;

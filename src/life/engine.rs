@@ -121,6 +121,10 @@ impl<C, R> Engine<C, R> {
             Input::Heard(heard) => self.heard(now, heard),
             Input::Restored(message) => self.outbox.restore(message),
             Input::Landed(id, fate) => self.landed(now, id, fate),
+            Input::Queues(queues) => {
+                self.outbox.set_queues(queues);
+                self.admit_held();
+            }
             Input::Committed(result) => self.committed(now, result, effects),
             Input::Connected => {
                 self.outbox.wake(now, true);

@@ -76,7 +76,7 @@ pub(crate) struct Outbox {
     delayed: BTreeSet<(Millis, Uuid)>,
     flying: usize,
     recording: usize,
-    /// Accepted or about to be, by queue.
+    /// Accepted or about to be, by service.
     taken: HashMap<Arc<str>, usize>,
     /// Each service's queue, where that has another name.
     queues: HashMap<Arc<str>, Arc<str>>,
@@ -101,14 +101,21 @@ impl Outbox {
         }
     }
 
-    fn queue(&self, service: &Arc<str>) -> Arc<str> {
-        self.queues.get(service).unwrap_or(service).clone()
+    fn queue<'a>(&'a self, service: &'a Arc<str>) -> &'a Arc<str> {
+        self.queues.get(service).unwrap_or(service)
+    }
+
+    /// Services have other queues from now on.
+    pub(crate) fn set_queues(&mut self, queues: HashMap<Arc<str>, Arc<str>>) {
+        self.queues = queues;
     }
 
     /// Takes a place for a task that is about to be accepted; `false` if there is none.
     /// One queue may hold half of all places: a dead one must not fill it, whatever services use it.
     pub(crate) fn take_place(&mut self, service: &Arc<str>) -> bool {
-        let of_queue = self.taken.get(&self.queue(service)).copied().unwrap_or(0);
+        let queue = self.queue(service);
+        let taken = self.taken.iter().filter(|(service, _)| self.queue(service) == queue);
+        let of_queue: usize = taken.map(|(_, taken)| taken).sum();
         if self.taken_in_all >= self.depth || of_queue >= self.depth.div_ceil(2) {
             return false;
         }
@@ -117,14 +124,14 @@ impl Outbox {
     }
 
     fn count_place(&mut self, service: &Arc<str>) {
-        *self.taken.entry(self.queue(service)).or_insert(0) += 1;
+        *self.taken.entry(service.clone()).or_insert(0) += 1;
         self.taken_in_all += 1;
     }
 
     /// Gives back a place that no message fills.
     pub(crate) fn free_place(&mut self, service: &Arc<str>) {
         self.taken_in_all = self.taken_in_all.saturating_sub(1);
-        if let Some(taken) = self.taken.get_mut(&self.queue(service)) {
+        if let Some(taken) = self.taken.get_mut(service) {
             *taken = taken.saturating_sub(1);
         }
     }

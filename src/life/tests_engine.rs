@@ -216,6 +216,19 @@ fn a_full_outbox_delays_then_refuses_and_one_queue_holds_half() {
 }
 
 #[test]
+fn after_a_reload_services_share_the_half_of_their_queue() {
+    let mut engine = TestEngine::new(Limits { outbox_depth: 4, ..Limits::default() });
+    let services = [(1, "s"), (2, "t")];
+    let effects = run(&mut engine, 0, services.map(|(client, service)| Input::Submit(client, accept(service))));
+    let written = store(commit(&effects), 0);
+    run(&mut engine, 0, [Input::Committed(Ok(written))]);
+    run(&mut engine, 1, [Input::Queues([("t".into(), "s".into())].into())]);
+    assert!(run(&mut engine, 1, [Input::Submit(3, accept("t"))]).is_empty(), "half of four, one for each service");
+    let effects = run(&mut engine, 2, [Input::Queues([].into())]);
+    assert_eq!(commit(&effects).len(), 1);
+}
+
+#[test]
 fn a_freed_place_goes_to_who_waits() {
     let mut engine = TestEngine::new(Limits { outbox_depth: 2, ..Limits::default() });
     let (id, _) = submit(&mut engine, 0);

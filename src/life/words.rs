@@ -80,6 +80,8 @@ pub enum Input<C, R> {
     Landed(Uuid, Fate),
     /// What became of the batch of the last [`Effect::Commit`].
     Committed(Result<Vec<Written>, CommitFault>),
+    /// Another configuration: [`Limits::queues`] from now on.
+    Queues(HashMap<Arc<str>, Arc<str>>),
     /// The broker can be reached (again).
     Connected,
     /// Time has passed.
