@@ -23,7 +23,7 @@ pub(super) async fn attend(
 
 fn notice(ended: Result<(), JoinError>, failed: &watch::Sender<Option<Arc<str>>>) {
     if let Err(panic) = ended {
-        tracing::error!(%panic, "a part of the gateway has ended: nothing more is accepted by this process");
+        tracing::error!(%panic, "a part of the gateway has ended: this process has to be replaced");
         failed.send_if_modified(|known| {
             // The first reason counts.
             known.is_none() && known.replace("a part of the gateway ended by a panic".into()).is_none()

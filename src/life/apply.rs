@@ -2,6 +2,9 @@
 
 use crate::{Cause, Change, Delivery, Fact, Jump, Millis, Raised, Report, Source, State, Task};
 
+/// [`Task::note`] of a cancelled task whose result is forgotten.
+pub const CANCELLED: &str = "cancelled";
+
 /// Applies what was learnt to what is known, and says what that changed.
 ///
 /// States move forward, but any open state may follow RETRY. A worker's end or a cancel yields to nothing; an end that
@@ -96,6 +99,10 @@ fn cancelled(task: &mut Task, now: Millis) -> Change {
 fn forgotten(task: &mut Task) -> Change {
     if !task.state.is_end() || (task.state == State::Expired && !task.presumed) {
         return Change::default();
+    }
+    if task.state == State::Revoked {
+        // Workers are told of it for longer than its result is kept.
+        task.note = Some(CANCELLED.into());
     }
     task.state = State::Expired;
     task.result = None;

@@ -39,7 +39,7 @@ mod tests_engine;
 #[cfg(test)]
 mod tests_sharing;
 
-pub use apply::apply;
+pub use apply::{CANCELLED, apply};
 pub use engine::Engine;
 pub use outbox::{Fate, Waiting};
 pub use state::State;

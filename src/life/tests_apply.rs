@@ -1,6 +1,6 @@
 //! The rules, one a test.
 
-use crate::{Cause, Delivery, Fact, Jump, Raised, Report, Run, Source, State, Task, apply};
+use crate::{CANCELLED, Cause, Delivery, Fact, Jump, Raised, Report, Run, Source, State, Task, apply};
 use uuid::Uuid;
 
 fn task() -> Task {
@@ -132,7 +132,7 @@ fn a_cancel_outlives_its_record_of_it() {
     assert!(change.revoke && !change.changed, "it waited in its queue for longer than results are kept");
     let change = apply(&mut task, &heard(State::Success), 4);
     assert!(!change.revoke && !change.changed);
-    assert_eq!((&task.state, task.presumed), (&State::Expired, false));
+    assert_eq!((&task.state, task.presumed, task.note.as_deref()), (&State::Expired, false, Some(CANCELLED)));
 }
 
 #[test]

@@ -245,7 +245,7 @@ pub trait Store: Send + Sync + 'static {
     /// Tasks that were being run by the embedded broker when the last process ended.
     fn orphans(&self) -> BoxFuture<Result<Vec<Orphan>, StoreError>>;
     /// The latest cancelled tasks, at most `limit` that ended after `since`, oldest first: workers may have to be told of
-    /// them again.
+    /// them again. Those whose results are forgotten, too.
     fn revoked(&self, since: Millis, limit: usize) -> BoxFuture<Result<Vec<Cancelled>, StoreError>>;
     /// Tasks of which a worker may still report something that counts: open ones, and those with an end that was only
     /// presumed, after `since`. At most `limit`, in the order of their ids, from the one after `after` on.

@@ -287,4 +287,6 @@ async fn the_latest_cancelled(place: Place) {
     assert_eq!(ids(NOW - 1, 10).await, [id(0), id(1), id(3), id(4)], "oldest first");
     assert_eq!(ids(NOW + 1, 10).await, [id(3), id(4)]);
     assert_eq!(ids(NOW - 1, 1).await, [id(4)], "of too many the latest");
+    commit(&store, NOW + 9, vec![tell(id(0), Fact::Forgotten), tell(id(2), Fact::Forgotten)]).await;
+    assert_eq!(ids(NOW - 1, 10).await, [id(0), id(1), id(3), id(4)], "its result is gone, the cancel is not");
 }

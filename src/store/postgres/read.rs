@@ -8,7 +8,7 @@ use super::{
 use crate::store::{Cancelled, Due, Keep, OPEN, Orphan, StoreError, Swept, Unsettled};
 use bytes::Bytes;
 use gateway_contract::Stats;
-use gateway_life::{Fact, Millis, Task, Waiting};
+use gateway_life::{CANCELLED, Fact, Millis, Task, Waiting};
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
@@ -33,8 +33,8 @@ statements! {
             JOIN service_gateway.task t ON t.id = o.id WHERE o.owner = $1 ORDER BY o.id",
         orphans: "SELECT o.id, o.service, t.losses FROM service_gateway.outbox o \
             JOIN service_gateway.task t ON t.id = o.id WHERE o.due IS NULL ORDER BY o.id",
-        revoked: "SELECT id, service FROM service_gateway.task WHERE ended > $1 AND state = 'REVOKED' \
-            ORDER BY ended DESC LIMIT $2",
+        revoked: "SELECT id, service FROM service_gateway.task WHERE ended > $1 \
+            AND (state = 'REVOKED' OR (state = 'EXPIRED' AND NOT presumed AND note = $3)) ORDER BY ended DESC LIMIT $2",
         unsettled: "(SELECT id, ended FROM service_gateway.task WHERE ended IS NULL AND id > $1 ORDER BY id LIMIT $2) \
             UNION ALL (SELECT id, ended FROM service_gateway.task WHERE ended > $3 AND presumed AND id > $1) \
             ORDER BY id LIMIT $2",
@@ -171,7 +171,7 @@ pub(super) async fn orphans(session: &Session<Reads>) -> Result<Vec<Orphan>, Err
 }
 
 pub(super) async fn revoked(session: &Session<Reads>, since: Millis, limit: i64) -> Result<Vec<Cancelled>, Error> {
-    let rows = session.client().query(&session.statements.revoked, &[&since, &limit]).await?;
+    let rows = session.client().query(&session.statements.revoked, &[&since, &limit, &CANCELLED]).await?;
     rows.iter().rev().map(named).collect()
 }
 

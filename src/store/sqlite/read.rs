@@ -3,7 +3,7 @@
 use crate::store::{Cancelled, Orphan, Unsettled};
 use bytes::Bytes;
 use gateway_contract::Stats;
-use gateway_life::{Millis, Waiting};
+use gateway_life::{CANCELLED, Millis, Waiting};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -42,9 +42,11 @@ pub(super) fn orphans(connection: &Connection) -> rusqlite::Result<Vec<Orphan>> 
 }
 
 pub(super) fn revoked(connection: &Connection, since: Millis, limit: usize) -> rusqlite::Result<Vec<Cancelled>> {
-    let mut statement = connection
-        .prepare("SELECT id, service FROM task WHERE ended > ?1 AND state = 'REVOKED' ORDER BY ended DESC LIMIT ?2")?;
-    let rows = statement.query_map(params![since, limit as i64], |row| {
+    let mut statement = connection.prepare(
+        "SELECT id, service FROM task WHERE ended > ?1 \
+         AND (state = 'REVOKED' OR (state = 'EXPIRED' AND NOT presumed AND note = ?3)) ORDER BY ended DESC LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![since, limit as i64, CANCELLED], |row| {
         Ok((Uuid::from_bytes(row.get(0)?), Arc::from(row.get::<_, String>(1)?)))
     })?;
     let mut revoked = rows.collect::<rusqlite::Result<Vec<_>>>()?;

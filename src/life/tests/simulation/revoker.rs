@@ -4,7 +4,7 @@ use crate::{
     scenario::Plant,
     world::{Event, World},
 };
-use gateway_life::{Millis, State};
+use gateway_life::{CANCELLED, Millis, State, Task};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -24,7 +24,8 @@ pub(crate) struct Revoker(BTreeMap<Uuid, Told>);
 
 impl World {
     pub(crate) fn remember_revoked(&mut self) {
-        let revoked = self.store.tasks.values().filter(|task| task.state == State::Revoked).map(|task| task.id);
+        let cancelled = |task: &&Task| task.state == State::Revoked || task.note.as_deref() == Some(CANCELLED);
+        let revoked = self.store.tasks.values().filter(cancelled).map(|task| task.id);
         let told = revoked.map(|id| (id, Told::default())).collect();
         if let Some(gateway) = &mut self.gateway {
             gateway.revoker = Revoker(told);
