@@ -34,8 +34,9 @@ fn notice(ended: Result<(), JoinError>, failed: &watch::Sender<Option<Arc<str>>>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Gateway, Options};
+    use crate::{Gateway, Options, setup::StartError};
     use futures_util::FutureExt;
+    use gateway_config::{Config, PageSource};
 
     #[tokio::test]
     async fn a_panic_of_the_engine_or_of_another_part_is_the_gateways_failure() {
@@ -56,11 +57,28 @@ mod tests {
         tokio::join!(attend(engine, others, &failed), attended);
     }
 
+    fn config(store: &str) -> Config {
+        let text = format!("[store]\nurl = \"{store}\"\n[auth]\nmode = \"none\"\n");
+        let file = Some((std::path::Path::new("test.toml"), &*text));
+        gateway_config::parse(file, [], &[]).expect("a configuration").config
+    }
+
+    #[tokio::test]
+    async fn a_start_that_fails_leaves_the_store_to_the_next() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let good = config(&format!("sqlite:{}", directory.path().join("store").display()));
+        let mut bad = good.clone();
+        bad.platform.pages.home = Some(PageSource::File(directory.path().join("gone.html")));
+        let failed = Gateway::start(&bad, Options::default()).await;
+        assert!(matches!(failed, Err(StartError::PageFile { .. })), "{failed:?}");
+        // One process a file: had its thread gone on, the file would be in use.
+        let gateway = Gateway::start(&good, Options::default()).await.expect("the file is free");
+        gateway.stop().await;
+    }
+
     #[tokio::test]
     async fn a_gateway_whose_thread_has_ended_is_not_alive() {
-        let text = "[store]\nurl = \"sqlite::memory:\"\n[auth]\nmode = \"none\"\n";
-        let file = Some((std::path::Path::new("test.toml"), text));
-        let config = gateway_config::parse(file, [], &[]).expect("a configuration").config;
+        let config = config("sqlite::memory:");
         let gateway = Gateway::start(&config, Options::default()).await.expect("it starts");
         gateway.alive().await;
         gateway.stop().await;
