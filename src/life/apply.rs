@@ -277,10 +277,12 @@ fn moves_on(task: &mut Task, report: &Report) -> bool {
             task.result.is_some() && (task.result != report.result || !report.redelivered)
         }
         (State::Progress | State::Other(_), State::Received | State::Started) => true,
-        (_, State::Progress) => {
+        (known, State::Progress) => {
             let lower = report.current.is_some_and(|current| current < task.current);
             match (&task.run, &report.run) {
                 (Some(known), Some(told)) if known != told => true,
+                // A worker says in each of its reports who it is, or in none.
+                (None, Some(_)) if *known == State::Progress => true,
                 (Some(_), Some(_)) if lower => return false,
                 _ if lower && report.redelivered => return false,
                 _ => false,

@@ -213,6 +213,18 @@ fn progress_without_a_run_may_fall_unless_it_is_redelivered() {
 }
 
 #[test]
+fn a_worker_that_says_who_it_is_is_not_one_that_does_not() {
+    let mut task = task();
+    apply(&mut task, &heard(State::Started), 1);
+    apply(&mut task, &Fact::Heard(progress(10.0, "a")), 2);
+    assert_eq!(task.runs, 1);
+    let mut other = Task::new(task.id, "s", 0);
+    apply(&mut other, &Fact::Heard(Report { run: None, ..progress(10.0, "") }), 2);
+    apply(&mut other, &Fact::Heard(progress(10.0, "a")), 3);
+    assert_eq!(other.runs, 2, "delivered again, to a worker of another kind");
+}
+
+#[test]
 fn any_open_state_may_follow_retry() {
     for next in [State::Received, State::Started, State::Progress, State::Other("STORING".into()), State::Success] {
         let mut task = task();
