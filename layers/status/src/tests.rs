@@ -205,7 +205,7 @@ async fn detail_joins_the_history() {
     let shown: Value = serde_json::from_slice(&text(reply).await).unwrap();
     let expected = json!({
         "result": null, "status": "PENDING", "uuid": UUID, "attempts": 2,
-        "submitted": "2026-11-23T20:22:20.000Z", "sent": "2026-11-23T20:22:20.007Z", "started": null, "ended": null, "reason": null,
+        "submitted": "2026-11-23T20:22:20.000Z", "sent": "2026-11-23T20:22:20.007Z", "started": null, "ended": null,
     });
     assert_eq!(shown, expected);
     for other in ["detail=0", "detail=true", "detail=0&detail=1", "detail"] {
