@@ -16,7 +16,7 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A request's body as the stack gets it: hyper's, with at most `max_body` bytes, none later than `request_timeout`; a
-/// large one may take longer while its bytes flow ([`pace`](crate::pace)).
+/// large one may take longer while its bytes flow (`pace.rs`).
 ///
 /// Its error is a [`Rejection`], so that the layer that reads it hands it on as it is: 413 (code 208) for too many
 /// bytes, 408 (code 100) for too slow ones, 400 (code 100) for a body that broke off.
