@@ -296,6 +296,9 @@ async fn work(
     } else if let (Some(status), Some(argument)) = (status, argument(&body)) {
         let trace = task.trace.as_deref().and_then(TraceContext::of_text);
         let runner = shared.runner.load_full();
+        if service.program.is_none() {
+            runner.forget(id);
+        }
         shared.tracker.spawn(async move { runner.call_back(id, trace, &argument, &status).await });
     }
 }
@@ -317,7 +320,7 @@ async fn run(
     };
     let span = processing(service, task);
     let mut job = Job::new(task.id, &*service.layer.name, task.attempts, argument).versioned(&*service.config.version);
-    job.trace = span.context().cloned();
+    (job.trace, job.last) = (span.context().cloned(), task.retries >= worker.retries);
     let runner = shared.runner.load_full();
     let ending = match &service.program {
         Some(program) => {

@@ -70,6 +70,9 @@ impl Worker {
         let policy = locate::policy(config, Some(config.server.listen)).map_err(failed)?;
         let client = Client::new(policy, Limits::default()).map_err(failed)?;
         let files = files(config, &client);
+        if files.is_none() && config.documents.upload_url.is_none() {
+            self.warn_of_files(config);
+        }
         let mut runner = RunnerSettings::new(runs, GuardCommand::this_binary(), client);
         runner.files = files;
         let mut options = WorkerOptions::new(address, services, runner);
@@ -80,6 +83,22 @@ impl Worker {
         let worked = runtime.block_on(work(options));
         export.stop();
         worked
+    }
+}
+
+impl Worker {
+    /// A task whose program leaves files fails if they have nowhere to go, after its run: better known before.
+    fn warn_of_files(&self, config: &Config) {
+        for name in &self.services {
+            let worker = config.services.get(name).and_then(|service| service.worker.as_ref());
+            if worker.is_some_and(|worker| worker.command.iter().any(|word| word.contains("{output}"))) {
+                tracing::warn!(
+                    service = name,
+                    "a task whose program leaves files in {{output}} fails here, unless the gateway names an upload_url: set \
+                     documents.upload_url there, or server.public_url here"
+                );
+            }
+        }
     }
 }
 

@@ -167,6 +167,7 @@ mod tests {
             id: Uuid::from_u128(7),
             service: "stub".into(),
             attempt: 2,
+            last: true,
             trace: None,
             argument: json!({"a": [1]}),
             document_url: document_url.map(Into::into),

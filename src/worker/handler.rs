@@ -70,14 +70,20 @@ pub struct HandlerTask {
     pub document_url: Option<String>,
     /// Its place in a trace (`traceparent`, `tracestate`).
     pub trace: Option<TraceContext>,
+    last: bool,
     client: Client,
     note: Note,
     given_up: Arc<AtomicBool>,
 }
 
 impl HandlerTask {
-    /// What an earlier run noted that did not come to its end: its worker was stopped, or died. A worker on another machine,
-    /// or with another directory, knows nothing of it.
+    /// Is the task over if this run fails? Else it is tried again.
+    pub fn is_last_try(&self) -> bool {
+        self.last
+    }
+
+    /// What an earlier run noted that was not the last: it failed, its worker was stopped, or died. A worker on another
+    /// machine, or with another directory, knows nothing of it.
     pub async fn noted(&self) -> Option<Value> {
         self.note.read().await
     }
@@ -212,6 +218,7 @@ impl DynHandler {
             argument: job.argument.clone(),
             document_url: job.document_url.clone(),
             trace: job.trace.clone(),
+            last: job.last,
             client: client.clone(),
             note: note.clone(),
             given_up: given_up.clone(),
@@ -322,6 +329,7 @@ mod tests {
             argument: Value::Null,
             document_url: Some(url),
             trace: None,
+            last: true,
             client: Client::new(Policy::default().with_private_networks(true), Limits::default()).unwrap(),
             note: nowhere(),
             given_up: Arc::default(),

@@ -94,11 +94,12 @@ impl Health {
         self.ill.as_ref().map_or(Duration::ZERO, |ill| ill.next.saturating_duration_since(Instant::now()))
     }
 
-    /// How many tasks may be here at once, of `capacity`.
-    pub(crate) fn room(&self, capacity: u16) -> u16 {
+    /// How many tasks may be here at once, of `capacity`. The one that is tried comes beside those that are `running`.
+    pub(crate) fn room(&self, capacity: u16, running: impl FnOnce() -> u16) -> u16 {
         match &self.ill {
             None => capacity,
-            Some(ill) => ill.probing.into(),
+            Some(ill) if ill.probing => running().saturating_add(1).min(capacity),
+            Some(_) => 0,
         }
     }
 }
@@ -114,14 +115,15 @@ mod tests {
         assert_eq!((health.unstarted("a"), health.unstarted("b")), (Verdict::Fails, Verdict::Fails));
         assert!(!health.started() && health.fault().is_none());
         assert_eq!((health.unstarted("c"), health.unstarted("d")), (Verdict::Fails, Verdict::Fails));
-        assert_eq!((health.room(4), health.unstarted("e"), health.room(4)), (4, Verdict::Last, 0));
+        assert_eq!((health.room(4, || 0), health.unstarted("e"), health.room(4, || 0)), (4, Verdict::Last, 0));
         assert_eq!((health.fault(), health.wait()), (Some("e"), FIRST));
         advance(Duration::from_secs(4)).await;
         assert_eq!(health.unstarted("begun before"), Verdict::Back);
         assert!(!health.look());
         advance(Duration::from_secs(1)).await;
         assert!(health.look() && !health.look());
-        assert_eq!((health.room(4), health.unstarted("f"), health.room(4)), (1, Verdict::Back, 0));
+        assert_eq!((health.room(4, || 2), health.room(4, || 7)), (3, 4), "beside those that run since before");
+        assert_eq!((health.room(4, || 0), health.unstarted("f"), health.room(4, || 0)), (1, Verdict::Back, 0));
         advance(FIRST).await;
         assert!(!health.look(), "twice as long");
         advance(FIRST).await;
@@ -129,7 +131,7 @@ mod tests {
         health.untold();
         assert!(health.look(), "the next is tried instead");
         assert!(health.started());
-        assert_eq!((health.room(4), health.wait()), (4, Duration::ZERO));
+        assert_eq!((health.room(4, || 0), health.wait()), (4, Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]

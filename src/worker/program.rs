@@ -114,16 +114,18 @@ pub struct Job {
     pub document_url: Option<String>,
     /// The version of the service: what its annotations name where they do not say so themselves.
     pub version: String,
+    /// Does no further try follow its failure?
+    pub last: bool,
     /// Its place in a trace: what is done for it is told there, and whomever it asks is told of it.
     pub trace: Option<TraceContext>,
 }
 
 impl Job {
-    /// A task with this argument; its document is the argument's `service.document.url`. No version.
+    /// A task with this argument; its document is the argument's `service.document.url`. No version, no further try.
     pub fn new(id: Uuid, service: impl Into<String>, attempt: u32, argument: Value) -> Self {
         let document_url = around::text(&argument, "/service/document/url").map(str::to_owned);
         let (service, version) = (service.into(), String::new());
-        Self { id, service, attempt, argument, document_url, version, trace: None }
+        Self { id, service, attempt, argument, document_url, version, last: true, trace: None }
     }
 
     /// The same of a service with this version.

@@ -175,11 +175,13 @@ impl Runner {
             },
             ending = Box::pin(works) => ending,
         };
-        if !matches!(ending, Ending::Aborted) {
-            note.forget();
-        }
         tracing::debug!(uuid = %job.id, service = job.service, attempt = job.attempt, ending = ending.name(), "a run ended");
         ending
+    }
+
+    /// A task's end has been handed over: what its handler noted of it is of no more use.
+    pub fn forget(&self, id: Uuid) {
+        Note::of(&self.root, id).forget();
     }
 
     /// Tells the callback that a task's argument names, if it names one, how the task ended. Takes ten seconds at most;

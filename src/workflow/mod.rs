@@ -117,7 +117,7 @@ mod tests {
     }
 
     /// Runs a chain of the services `a` and `b` until it ends or `stop` is cancelled.
-    async fn run_chain(runs: &Path, gateway: &str, stop: CancellationToken) -> Ending {
+    async fn run_chain(runs: &Path, gateway: &str, last: bool, stop: CancellationToken) -> Ending {
         let policy = Policy::default().with_private_networks(true);
         let client = Client::new(policy.clone(), Limits::default()).unwrap();
         let mut settings = RunnerSettings::new(runs, GuardCommand::this_binary(), client);
@@ -125,10 +125,14 @@ mod tests {
         let argument = json!({"service": {"misc": {
             "sg_url": gateway, "services": [{"service_name": "a"}, {"service_name": "b"}],
         }}});
-        let job = Job::new(Uuid::nil(), "workflow", 1, argument);
+        let job = Job { last, ..Job::new(Uuid::nil(), "workflow", 1, argument) };
         let (events, _heard) = mpsc::channel(100);
         let (runner, handler) = (Runner::new(settings).unwrap(), handler(policy).unwrap());
-        runner.call(job, &handler, Duration::from_secs(60), events, CancellationToken::new()).await
+        let ending = runner.call(job, &handler, Duration::from_secs(60), events, CancellationToken::new()).await;
+        if matches!(ending, Ending::Success(_)) {
+            runner.forget(Uuid::nil());
+        }
+        ending
     }
 
     async fn next(asked: &mut mpsc::UnboundedReceiver<String>) -> String {
@@ -140,10 +144,13 @@ mod tests {
         let forbids = |_: &str| ("403 Forbidden", "{\"vesta\": {\"code\": 403, \"message\": \"no\"}}");
         let (url, mut asked) = gateway(forbids).await;
         let runs = tempfile::tempdir().unwrap();
-        let ending = run_chain(runs.path(), &url, CancellationToken::new()).await;
-        assert!(matches!(&ending, Ending::Failure { message, .. } if message.contains("403")), "{ending:?}");
-        let told = [next(&mut asked).await, next(&mut asked).await, next(&mut asked).await];
-        assert_eq!(told, ["POST /a/process", "GET /a/status?uuid=u", "POST /a/cancel?uuid=u"]);
+        for last in [false, true] {
+            let ending = run_chain(runs.path(), &url, last, CancellationToken::new()).await;
+            assert!(matches!(&ending, Ending::Failure { message, .. } if message.contains("403")), "{ending:?}");
+            let told = [next(&mut asked).await, next(&mut asked).await];
+            assert_eq!(told, ["POST /a/process", "GET /a/status?uuid=u"], "the next try finds it at work");
+        }
+        assert_eq!(next(&mut asked).await, "POST /a/cancel?uuid=u", "after the last try nobody asks for it");
     }
 
     #[tokio::test]
@@ -159,14 +166,14 @@ mod tests {
             while !next(&mut asked).await.contains("/b/status") {}
             stop.cancel();
         };
-        let (ending, ()) = tokio::join!(run_chain(runs.path(), &url, stop.clone()), stops);
+        let (ending, ()) = tokio::join!(run_chain(runs.path(), &url, true, stop.clone()), stops);
         assert!(matches!(ending, Ending::Aborted), "{ending:?}");
         let first_is_gone = |line: &str| match line.contains("/a/") {
             true => ("200 OK", "{\"status\": \"EXPIRED\"}"),
             false => ("200 OK", "{\"status\": \"SUCCESS\", \"result\": 2}"),
         };
         let (url, mut asked) = gateway(first_is_gone).await;
-        let ending = run_chain(runs.path(), &url, CancellationToken::new()).await;
+        let ending = run_chain(runs.path(), &url, true, CancellationToken::new()).await;
         assert!(matches!(&ending, Ending::Success(result) if result.get() == "2"), "{ending:?}");
         assert_eq!([next(&mut asked).await, next(&mut asked).await], ["POST /b/process", "GET /b/status?uuid=u"]);
         assert_eq!(std::fs::read_dir(runs.path()).unwrap().count(), 0, "nothing is left of it");

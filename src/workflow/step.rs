@@ -40,7 +40,7 @@ pub(super) async fn run(
     let uuid = match door.submit(&running.service, &running.given, &running.key).await {
         Ok(uuid) => uuid,
         Err(Trouble { failure, passes }) => {
-            running.unknown = passes;
+            running.unknown = passes && task.is_last_try();
             running.ended = !passes;
             return Err(failure);
         }
@@ -48,7 +48,7 @@ pub(super) async fn run(
     running.uuid = Some(uuid.clone());
     let mut pause = PAUSES[0];
     loop {
-        let state = door.state(&step.service, &uuid).await.inspect_err(|_| running.unknown = true)?;
+        let state = door.state(&step.service, &uuid).await.inspect_err(|_| running.unknown = task.is_last_try())?;
         if let Some(state) = state
             && let Some(end) = end(state, &tell)
         {
@@ -94,7 +94,7 @@ struct Running {
     /// Not known before the gateway has answered.
     uuid: Option<String>,
     ended: bool,
-    /// The gateway does not say what became of it, and its chain fails for that.
+    /// The gateway does not say what became of it, and its chain fails for that, for good: another try asks again.
     unknown: bool,
 }
 

@@ -1,7 +1,7 @@
 //! One task: from its delivery to its receipt.
 
 use super::{
-    OnLost, copies,
+    OnLost, Work, copies,
     desk::{Desk, Handed, Served},
     events::{now, seconds},
     table::{Entered, Held, Shown, Stage},
@@ -162,7 +162,7 @@ impl Attended<'_> {
         let span = self.processing(trace.as_ref());
         let job = Job::new(id, &*service.name, request.retries.saturating_add(1), argument);
         let mut job = job.versioned(&*service.version);
-        job.trace = span.context().cloned();
+        (job.trace, job.last) = (span.context().cloned(), request.retries >= service.retries);
         if let Some(trace) = &job.trace {
             self.trace.get_or_init(|| trace.clone());
         }
@@ -344,6 +344,9 @@ impl Attended<'_> {
     fn ended(&self, reported: bool, status: &'static str) -> Next {
         if !reported {
             return Next::Back;
+        }
+        if let (Work::Handler { .. }, Ok(id)) = (&self.service.service.work, Uuid::try_parse(&self.request.id)) {
+            self.desk.runner.forget(id);
         }
         self.call_back(status);
         Next::Ended

@@ -162,8 +162,19 @@ impl Desk {
     pub(crate) fn set_prefetch(&self) {
         let closed = self.stop.warm.is_cancelled() || self.disk.low.load(Relaxed);
         for (index, queue) in self.queues.iter().enumerate() {
-            self.client.prefetch(index, if closed { 0 } else { queue.health().room(queue.capacity) });
+            let room = match closed {
+                true => 0,
+                false => queue.health().room(queue.capacity, || self.running(queue)),
+            };
+            self.client.prefetch(index, room);
         }
+    }
+
+    /// How many tasks of a queue run here.
+    fn running(&self, queue: &Queue) -> u16 {
+        let its = |task: &str| self.service(task).is_some_and(|served| served.service.queue.name == queue.spec.name);
+        let running = self.table.at(Stage::Active).iter().filter(|shown| its(&shown.task)).count();
+        u16::try_from(running).unwrap_or(u16::MAX)
     }
 
     /// What is to be looked at as time passes: the disk, and queues that were left alone.

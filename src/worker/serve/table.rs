@@ -4,7 +4,7 @@ use super::copies::Run;
 use gateway_amqp::TaskReceipt;
 use gateway_celery::{Message, serve::Request};
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     hash::Hash,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -285,28 +285,40 @@ impl<R> Table<R> {
     }
 }
 
-/// A set that forgets its oldest.
+/// A set that forgets its oldest. What is put in once more is new again.
 struct Lately<T> {
-    order: VecDeque<(Instant, T)>,
-    held: HashSet<T>,
+    /// Each with the number of its last entry in `order`; earlier ones count no more.
+    held: HashMap<T, u64>,
+    order: VecDeque<(u64, Instant, T)>,
+    numbers: u64,
 }
 
 impl<T> Default for Lately<T> {
     fn default() -> Self {
-        Self { order: VecDeque::new(), held: HashSet::new() }
+        Self { held: HashMap::new(), order: VecDeque::new(), numbers: 0 }
     }
 }
 
 impl<T: Clone + Eq + Hash> Lately<T> {
     fn put(&mut self, item: T, most: usize, keep: Duration) {
         let now = Instant::now();
-        if self.held.insert(item.clone()) {
-            self.order.push_back((now, item));
-        }
-        while self.order.front().is_some_and(|(since, _)| self.order.len() > most || now - *since > keep) {
-            if let Some((_, oldest)) = self.order.pop_front() {
-                self.held.remove(&oldest);
+        self.numbers += 1;
+        self.held.insert(item.clone(), self.numbers);
+        self.order.push_back((self.numbers, now, item));
+        while let Some((number, since, oldest)) = self.order.front() {
+            let counts = self.held.get(oldest) == Some(number);
+            if counts && self.held.len() <= most && now - *since <= keep {
+                break;
             }
+            if counts {
+                self.held.remove(oldest);
+            }
+            self.order.pop_front();
+        }
+        // Rarely: those that count no more and are not the oldest.
+        if self.order.len() > 2 * most {
+            let held = &self.held;
+            self.order.retain(|(number, _, item)| held.get(item) == Some(number));
         }
     }
 
@@ -314,20 +326,17 @@ impl<T: Clone + Eq + Hash> Lately<T> {
     where
         T: std::borrow::Borrow<Q>,
     {
-        self.held.contains(item)
+        self.held.contains_key(item)
     }
 
     /// Was it in? It is not any more.
     fn take(&mut self, item: &T) -> bool {
-        let was = self.held.remove(item);
-        if was {
-            self.order.retain(|(_, held)| held != item);
-        }
-        was
+        self.held.remove(item).is_some()
     }
 
     fn all(&self) -> Vec<T> {
-        self.order.iter().map(|(_, item)| item.clone()).collect()
+        let counts = |entry: &&(u64, Instant, T)| self.held.get(&entry.2) == Some(&entry.0);
+        self.order.iter().filter(counts).map(|(_, _, item)| item.clone()).collect()
     }
 }
 
@@ -345,12 +354,20 @@ mod tests {
             lately.put(n, 3, keep);
         }
         lately.put(3, 3, keep);
-        assert_eq!(lately.all(), [2, 3, 4]);
+        assert_eq!(lately.all(), [2, 4, 3]);
         assert!(lately.holds(&2) && !lately.holds(&1));
         assert!(lately.take(&3) && !lately.take(&3));
-        tokio::time::advance(Duration::from_secs(11)).await;
+        // Told again in time, it is remembered from then on.
+        tokio::time::advance(Duration::from_secs(6)).await;
+        lately.put(2, 3, keep);
+        tokio::time::advance(Duration::from_secs(6)).await;
         lately.put(9, 3, keep);
-        assert_eq!(lately.all(), [9]);
+        assert_eq!(lately.all(), [2, 9]);
+        for _ in 0..100 {
+            lately.put(9, 3, keep);
+        }
+        assert_eq!(lately.all(), [2, 9]);
+        assert!(lately.order.len() <= 7, "what counts no more takes no room for ever");
     }
 
     /// A task's message, and the copy of it.

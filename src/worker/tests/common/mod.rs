@@ -79,6 +79,7 @@ pub(crate) fn job() -> Job {
         argument: serde_json::json!({"service": {"misc": {}}}),
         document_url: None,
         version: String::new(),
+        last: true,
         trace: None,
     }
 }
