@@ -22,7 +22,7 @@ use crate::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use gateway_config::{BrokerUrl, Config, StoreUrl};
 use gateway_contract::{Facts, Readiness, Sampler};
-use gateway_life::{Jump, Limits};
+use gateway_life::Limits;
 use gateway_metrics::Recorder;
 use gateway_worker::GuardCommand;
 use std::{
@@ -414,6 +414,6 @@ fn keep(config: &Config) -> Keep {
         records: milliseconds(config.store.keep_records),
         silence: milliseconds(config.store.task_timeout),
         keys: 0,
-        jump: Jump::default(),
+        jumps: Vec::new(),
     }
 }

@@ -1,6 +1,6 @@
 //! The one place with state rules.
 
-use crate::{Cause, Change, Delivery, Fact, Jump, Millis, Raised, Report, Source, State, Task};
+use crate::{Cause, Change, Delivery, Fact, Millis, Raised, Report, Source, State, Task};
 
 /// [`Task::note`] of a cancelled task whose result is forgotten.
 pub const CANCELLED: &str = "cancelled";
@@ -23,7 +23,7 @@ pub fn apply(task: &mut Task, fact: &Fact, now: Millis) -> Change {
         Fact::Overdue { heard, why } if *heard == task.heard => presume(task, State::Expired, None, why, now),
         Fact::Overdue { .. } => Change::default(),
         Fact::Waits => waits(task, now),
-        Fact::Late(jump) => late(task, *jump, now),
+        Fact::Late { began, ahead } => late(task, *began, now.saturating_sub(*ahead), now),
         Fact::Cancelled => cancelled(task, now),
         Fact::Forgotten => forgotten(task),
     };
@@ -146,10 +146,11 @@ fn waits(task: &mut Task, now: Millis) -> Change {
     Change { changed: true, ..Change::default() }
 }
 
-/// The broker tells nobody about a task that waits or runs too long: the gateway keeps its own time.
-fn late(task: &mut Task, jump: Jump, now: Millis) -> Change {
-    let passed = jump.now_for(task.running.unwrap_or(task.submitted), now);
-    if task.deadline().is_none_or(|deadline| deadline > passed) {
+/// The broker tells nobody about a task that waits or runs too long: the gateway keeps its own time. It was looked at how
+/// far the clock was set since `began`, so that whatever began meanwhile is looked at anew. `by_then`: now, by the clock
+/// of then.
+fn late(task: &mut Task, began: Millis, by_then: Millis, now: Millis) -> Change {
+    if task.began() != began || task.deadline().is_none_or(|deadline| deadline > by_then) {
         return Change::default();
     }
     let (what, limit) = match task.started {

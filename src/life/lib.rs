@@ -43,7 +43,7 @@ pub use apply::{CANCELLED, apply};
 pub use engine::Engine;
 pub use outbox::{Fate, Waiting};
 pub use state::State;
-pub use task::{Cause, Change, Delivery, Fact, Jump, Raised, Report, Run, Source, Task};
+pub use task::{Cause, Change, Delivery, Fact, Raised, Report, Run, Source, Task};
 pub use words::{Answer, Effect, Heard, Input, Limits, Publish};
 pub use write::{Accept, CommitFault, DUE_MOST, IdempotencyKey, KEY_KEPT, Write, Written};
 

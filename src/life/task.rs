@@ -109,6 +109,11 @@ impl Task {
         }
     }
 
+    /// When what [`Task::deadline`] is the end of began.
+    pub fn began(&self) -> Millis {
+        self.running.unwrap_or(self.submitted)
+    }
+
     /// When [`Fact::Late`] is due: its time to wait, or to run, is over then.
     pub fn deadline(&self) -> Option<Millis> {
         if self.state.is_end() {
@@ -245,28 +250,17 @@ pub enum Fact {
     },
     /// It waits in a queue that exists, which is a sign of life.
     Waits,
-    /// Its [`Task::deadline`] may be over; the clock was set forward so.
-    Late(Jump),
+    /// Its [`Task::deadline`] may be over.
+    Late {
+        /// When the wait or the run that was looked at began.
+        began: Millis,
+        /// How far the clock was set forward since.
+        ahead: Millis,
+    },
     /// Its owner cancels it.
     Cancelled,
     /// Its result is no longer kept.
     Forgotten,
-}
-
-/// The clock was set forward: what began before that is not late for it. Default: it never was.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Jump {
-    /// How far.
-    pub ahead: Millis,
-    /// When, by the clock after it.
-    pub at: Millis,
-}
-
-impl Jump {
-    /// What the clock by which it began says now.
-    pub fn now_for(&self, began: Millis, now: Millis) -> Millis {
-        if began < self.at { now.saturating_sub(self.ahead) } else { now }
-    }
 }
 
 /// What a fact changed.

@@ -8,7 +8,7 @@ mod sqlite;
 
 use bytes::Bytes;
 use gateway_contract::{BoxFuture, Stats};
-use gateway_life::{CommitFault, Fact, Jump, Millis, Task, Waiting, Write, Written};
+use gateway_life::{CommitFault, Fact, Millis, Task, Waiting, Write, Written};
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -44,7 +44,7 @@ pub enum StoreError {
 }
 
 /// How long what is kept.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Keep {
     /// Results, after the end.
     pub results: Millis,
@@ -54,8 +54,17 @@ pub struct Keep {
     pub silence: Millis,
     /// Idempotency keys, this much longer than they were to be.
     pub keys: Millis,
-    /// How the clock was set forward meanwhile.
-    pub jump: Jump,
+    /// How the clock was set forward meanwhile: tasks are not late for that.
+    pub jumps: Vec<Jump>,
+}
+
+/// The clock was set forward. What began later than `from`, by whatever clock, did not begin before that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Jump {
+    /// What it said before.
+    pub from: Millis,
+    /// How far it was set.
+    pub ahead: Millis,
 }
 
 /// What a sweep found: facts to be applied, at most as many as were asked for.

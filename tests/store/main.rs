@@ -48,7 +48,7 @@ mod tally;
 mod writes;
 
 use bytes::Bytes;
-use gateway_life::{Accept, Fact, Jump, Millis, Report, Source, State, Task, Write, Written};
+use gateway_life::{Accept, Fact, Millis, Report, Source, State, Task, Write, Written};
 use service_gateway::store::{Keep, Store};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -59,8 +59,7 @@ const NOW: Millis = 1_800_000_000_000;
 const NONE: [Uuid; 0] = [];
 const HOUR: Millis = 3_600_000;
 
-const KEEP: Keep =
-    Keep { results: HOUR, records: 24 * HOUR, silence: 2 * HOUR, keys: 0, jump: Jump { ahead: 0, at: 0 } };
+const KEEP: Keep = Keep { results: HOUR, records: 24 * HOUR, silence: 2 * HOUR, keys: 0, jumps: Vec::new() };
 
 /// A task of service `s`, to be accepted.
 fn accept() -> Accept {

@@ -1,8 +1,8 @@
 //! What is over its time.
 
 use crate::{HOUR, KEEP, NONE, NOW, accept, commit, heard, load, places::Place, submit, tell};
-use gateway_life::{Accept, Fact, Jump, Millis, State};
-use service_gateway::store::{Store, Swept};
+use gateway_life::{Accept, Fact, Millis, State};
+use service_gateway::store::{Jump, Keep, Store, Swept};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -10,6 +10,7 @@ both!(
     results_are_forgotten_after_their_time,
     records_are_deleted_after_theirs,
     deadlines_are_found,
+    a_clock_set_forward_delays_only_what_began_before,
     the_silent_are_found_in_order,
     no_more_than_asked_for,
     two_sweeps_at_once_do_no_harm,
@@ -60,12 +61,39 @@ async fn deadlines_are_found(place: Place) {
     let id = accept.task.id;
     commit(&store, NOW, vec![submit(&accept)]).await;
     assert_eq!(sweep(&store, NOW + 999).await.facts, []);
-    assert_eq!(sweep(&store, NOW + 1_000).await.facts, [(id, Fact::Late(Jump::default()))]);
+    assert_eq!(sweep(&store, NOW + 1_000).await.facts, [(id, Fact::Late { began: NOW, ahead: 0 })]);
     commit(&store, NOW + 900, vec![tell(id, heard(State::Started))]).await;
     assert_eq!(sweep(&store, NOW + 5_899).await.facts, [], "it runs now, and has its time for that");
-    assert_eq!(sweep(&store, NOW + 5_900).await.facts, [(id, Fact::Late(Jump::default()))]);
-    commit(&store, NOW + 5_900, vec![tell(id, Fact::Late(Jump::default()))]).await;
+    let late = Fact::Late { began: NOW + 900, ahead: 0 };
+    assert_eq!(sweep(&store, NOW + 5_900).await.facts, [(id, late.clone())]);
+    commit(&store, NOW + 5_900, vec![tell(id, late)]).await;
     assert_eq!(sweep(&store, NOW + 5_900).await.facts, []);
+}
+
+async fn a_clock_set_forward_delays_only_what_began_before(place: Place) {
+    let store = place.open().await;
+    // Begun before both jumps, between them, after both; and after the second was half undone, so by an earlier clock.
+    let began = [NOW, NOW + 2 * HOUR, NOW + 9 * HOUR, NOW + 5 * HOUR];
+    let mut ids = Vec::new();
+    for submitted in began {
+        let mut accept = accept();
+        (accept.task.submitted, accept.task.wait_limit) = (submitted, Some(10));
+        ids.push(accept.task.id);
+        commit(&store, submitted, vec![submit(&accept)]).await;
+    }
+    let jumps = vec![Jump { from: NOW + 5, ahead: HOUR }, Jump { from: NOW + 2 * HOUR + 5, ahead: 6 * HOUR }];
+    let late = async |now| {
+        let keep = Keep { jumps: jumps.clone(), ..KEEP };
+        store.sweep(now, keep, Uuid::nil(), 2).await.unwrap().facts
+    };
+    let fact = |n: usize, ahead| (ids[n], Fact::Late { began: began[n], ahead });
+    assert_eq!(late(NOW + 5 * HOUR + 9).await, []);
+    assert_eq!(late(NOW + 5 * HOUR + 10).await, [fact(3, 0)], "not hidden behind those that have time left");
+    assert_eq!(late(NOW + 7 * HOUR + 9).await, [fact(3, 0)]);
+    assert_eq!(late(NOW + 7 * HOUR + 10).await, [fact(0, 7 * HOUR), fact(3, 0)], "most overdue first");
+    commit(&store, NOW + 7 * HOUR + 10, vec![tell(ids[0], fact(0, 7 * HOUR).1), tell(ids[3], fact(3, 0).1)]).await;
+    assert_eq!(late(NOW + 8 * HOUR + 9).await, []);
+    assert_eq!(late(NOW + 9 * HOUR + 10).await, [fact(1, 6 * HOUR), fact(2, 0)]);
 }
 
 async fn the_silent_are_found_in_order(place: Place) {

@@ -228,8 +228,9 @@ impl Store for Postgres {
     fn sweep(&self, now: Millis, keep: Keep, after: Uuid, limit: usize) -> BoxFuture<Result<Swept, StoreError>> {
         let limit = limit as i64;
         let links = swapped(&self.0.readers);
-        let sweep = move |session: Arc<link::Session<Reads>>| async move {
-            read::sweep(&session, now, keep, after, limit).await
+        let sweep = move |session: Arc<link::Session<Reads>>| {
+            let keep = keep.clone();
+            async move { read::sweep(&session, now, keep, after, limit).await }
         };
         self.0.run(async move { ask(read::usable(&links), sweep).await })
     }

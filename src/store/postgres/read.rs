@@ -53,8 +53,11 @@ statements! {
             ORDER BY ended DESC LIMIT $2",
         tally_arrivals: "SELECT service, submitted FROM service_gateway.task WHERE id >= $1 ORDER BY id DESC LIMIT $2",
         forget: "SELECT id FROM service_gateway.task WHERE ended < $1 AND state <> 'EXPIRED' ORDER BY ended LIMIT $2",
-        late: "SELECT id FROM service_gateway.task WHERE deadline <= $1 \
-            AND (deadline <= $2 OR coalesce(running, submitted) >= $3) ORDER BY deadline LIMIT $4",
+        late: "SELECT id, coalesce(running, submitted), ahead FROM service_gateway.task, LATERAL ( \
+            SELECT coalesce(sum(jump.ahead), 0)::bigint AS ahead \
+            FROM unnest($2::bigint[], $3::bigint[]) AS jump(since, ahead) \
+            WHERE coalesce(running, submitted) <= since) AS jumps \
+            WHERE deadline <= $1 AND deadline <= $1 - ahead ORDER BY deadline LIMIT $4",
         silent: concat!("SELECT ", columns!(), " FROM (SELECT * FROM service_gateway.task \
             WHERE ended IS NULL AND id > $2 ORDER BY id LIMIT $4) open WHERE heard < $1 ORDER BY id LIMIT $3"),
         slice: "SELECT id FROM service_gateway.task WHERE ended IS NULL AND id > $1 ORDER BY id LIMIT 1 OFFSET $2",
@@ -216,9 +219,9 @@ pub(super) async fn sweep(
     for row in client.query(&statements.forget, &[&(now - keep.results), &limit]).await? {
         swept.facts.push((row.try_get(0)?, Fact::Forgotten));
     }
-    let by_then = now - keep.jump.ahead;
-    for row in client.query(&statements.late, &[&now, &by_then, &keep.jump.at, &limit]).await? {
-        swept.facts.push((row.try_get(0)?, Fact::Late(keep.jump)));
+    let (since, ahead): (Vec<_>, Vec<_>) = keep.jumps.iter().map(|jump| (jump.from, jump.ahead)).unzip();
+    for row in client.query(&statements.late, &[&now, &since, &ahead, &limit]).await? {
+        swept.facts.push((row.try_get(0)?, Fact::Late { began: row.try_get(1)?, ahead: row.try_get(2)? }));
     }
     let open = OPEN as i64;
     for row in client.query(&statements.silent, &[&(now - keep.silence), &after, &limit, &open]).await? {

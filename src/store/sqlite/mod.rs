@@ -150,7 +150,8 @@ impl Store for Sqlite {
     }
 
     fn sweep(&self, now: Millis, keep: Keep, after: Uuid, limit: usize) -> BoxFuture<Result<Swept, StoreError>> {
-        let found = self.read(move |connection| sweep::find(connection, now, &keep, after, limit));
+        let looked_at = keep.clone();
+        let found = self.read(move |connection| sweep::find(connection, now, &looked_at, after, limit));
         let writer = self.writer.clone();
         Box::pin(async move {
             let (mut swept, over) = found.await?;

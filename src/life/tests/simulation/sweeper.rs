@@ -4,7 +4,7 @@ use crate::{
     scenario::{FORGOTTEN_AFTER, Fault, SILENCE},
     world::{Event, World, number},
 };
-use gateway_life::{Delivery, Fact, Jump, Millis, State, Task};
+use gateway_life::{Delivery, Fact, Millis, State, Task};
 
 impl World {
     pub(crate) fn sweep(&mut self) {
@@ -17,7 +17,7 @@ impl World {
                 facts.push((task.id, Fact::Forgotten));
             }
             if task.deadline().is_some_and(|deadline| deadline <= now) {
-                facts.push((task.id, Fact::Late(Jump::default())));
+                facts.push((task.id, Fact::Late { began: task.began(), ahead: 0 }));
             }
             let silent = task.ended.is_none() && task.heard < now - SILENCE;
             if silent && (task.state.is_running() || !self.may_wait(task)) {
