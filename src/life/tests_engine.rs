@@ -173,6 +173,37 @@ fn what_was_not_written_is_written_before_what_came_later_of_the_same_task() {
 }
 
 #[test]
+fn what_is_told_again_while_the_store_is_away_rests_once() {
+    let mut engine = TestEngine::new(Limits::default());
+    let full = || Input::Committed(Err(CommitFault::NotWritten("full".into())));
+    let heard = |state: State, redelivered, receipt| {
+        let report = Report { redelivered, ..Report::new(state, Source::Queue) };
+        Input::Heard(Heard { id: Uuid::nil(), fact: Fact::Heard(report), receipt: Some(receipt) })
+    };
+    let late = |receipt| {
+        let fact = Fact::Late { began: 0, ahead: 0 };
+        Input::Heard(Heard { id: Uuid::nil(), fact, receipt: Some(receipt) })
+    };
+    // Two runs from one process begin with the same words.
+    run(&mut engine, 0, [heard(State::Started, false, 0), heard(State::Started, false, 1), late(2)]);
+    run(&mut engine, 0, [full()]);
+    for connection in 1..=1_000 {
+        let now = engine.next_tick().expect("it is tried again");
+        let tried = run(&mut engine, now, [Input::Tick]);
+        assert_eq!(commit(&tried).len(), 3);
+        // While it is tried, and while it rests.
+        run(&mut engine, now, [heard(State::Started, true, 10 * connection), late(10 * connection + 1)]);
+        run(&mut engine, now, [full()]);
+        run(&mut engine, now, [heard(State::Started, true, 10 * connection + 2), late(10 * connection + 3)]);
+    }
+    let now = engine.next_tick().expect("it is tried again");
+    let tried = run(&mut engine, now, [Input::Tick]);
+    let effects = run(&mut engine, now, [Input::Committed(Ok(store(commit(&tried), now)))]);
+    let acks: Vec<_> = effects.iter().filter_map(|e| if let Effect::Ack(n) = e { Some(*n) } else { None }).collect();
+    assert!([10_000, 10_001, 10_002, 10_003].iter().all(|last| acks.contains(last)) && acks.len() < 20, "{acks:?}");
+}
+
+#[test]
 fn of_one_batch_only_the_last_progress_is_written_and_every_receipt_is_given() {
     let mut engine = TestEngine::new(Limits::default());
     let id = Uuid::nil();
