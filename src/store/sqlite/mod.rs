@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 /// How long a read may take before its client is told that the store does not answer.
 const READ_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a predecessor may take to let go of the file.
+/// How long a predecessor may take to let go of the file, or another program to have read it.
 const PREDECESSOR: Duration = Duration::from_secs(30);
 /// Reads that may wait; beyond, they are refused as timed out.
 const READS: usize = 4096;
@@ -66,8 +66,8 @@ impl Sqlite {
         .map_err(failed)?;
         prepare(&connection).map_err(failed)?;
         let installation = schema::migrate(&mut connection, now)?;
-        if file.is_some() {
-            checkpoint(&connection)?;
+        if let Some(file) = file {
+            checkpoint(&connection, file, PREDECESSOR)?;
         }
         let writer = spawn("store-writer", connection, mpsc::channel(64));
         let reader = file.map(readers).transpose()?;
@@ -193,16 +193,19 @@ fn fault(connection: &Connection, error: &rusqlite::Error) -> CommitFault {
 }
 
 /// What only the page cache may hold since a failed fsync of the last process is written again, all of it.
-fn checkpoint(connection: &Connection) -> Result<(), StoreError> {
+fn checkpoint(connection: &Connection, file: &Path, patience: Duration) -> Result<(), StoreError> {
     let counts = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
-    let (log, written) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], counts).map_err(failed)?;
-    // Somebody may still read: that keeps the log from being cut, and its end from being written.
-    if written < log {
+    let all_written = || {
+        let (log, written) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], counts).map_err(failed)?;
+        // Somebody may still read: that keeps the log from being cut, and its end from being written.
+        Ok((written >= log).then_some(()))
+    };
+    let why = "another program reads the store, a backup maybe: waiting for its end";
+    wait_for(file, patience, why, all_written)?.ok_or_else(|| {
         let why =
             "another program has it open and reads: what the last process wrote cannot be made safe; end that first";
-        return Err(StoreError::Failed(why.into()));
-    }
-    Ok(())
+        StoreError::Failed(why.into())
+    })
 }
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
@@ -262,41 +265,70 @@ fn lock_file(file: &Path) -> Result<File, StoreError> {
     name.push(".lock");
     let failed = |error: std::io::Error| StoreError::Failed(format!("{}: {error}", file.display()).into());
     let lock = File::create(PathBuf::from(name)).map_err(failed)?;
-    let deadline = Instant::now() + PREDECESSOR;
+    let locked = || match lock.try_lock() {
+        Ok(()) => Ok(Some(())),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+    };
+    let why = "another process uses the store: waiting for its end";
+    wait_for(file, PREDECESSOR, why, locked)?.ok_or_else(|| StoreError::InUse(file.to_path_buf()))?;
+    Ok(lock)
+}
+
+/// Tries until it succeeds, and says once that it waits; `None` if it takes too long.
+fn wait_for<T>(
+    file: &Path,
+    patience: Duration,
+    why: &str,
+    mut attempt: impl FnMut() -> Result<Option<T>, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    let deadline = Instant::now() + patience;
     let mut told = false;
     loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(std::fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
-                if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(file = %file.display(), "another process uses the store: waiting for its end");
-                }
-                // A synchronous wait at start-up, before any runtime thread depends on this one.
-                std::thread::park_timeout(Duration::from_millis(100));
-            }
-            Err(std::fs::TryLockError::WouldBlock) => return Err(StoreError::InUse(file.to_path_buf())),
-            Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
+        let done = attempt()?;
+        if done.is_some() || Instant::now() >= deadline {
+            return Ok(done);
         }
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(file = %file.display(), "{why}");
+        }
+        // A synchronous wait at start-up, before any runtime thread depends on this one.
+        std::thread::park_timeout(Duration::from_millis(100));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     #[test]
     fn a_log_that_cannot_be_made_safe_is_no_start() {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("store");
-        let connection = Connection::open(&file).expect("a file");
+        let mut connection = Connection::open(&file).expect("a file");
         prepare(&connection).expect("pragmas");
         connection.execute_batch("CREATE TABLE a (b); INSERT INTO a VALUES (1)").expect("a table");
         let reader = Connection::open(&file).expect("a reader");
         reader.execute_batch("BEGIN; SELECT * FROM a").expect("a read");
         connection.busy_timeout(Duration::from_millis(1)).expect("a pragma");
         connection.execute_batch("INSERT INTO a VALUES (2)").expect("a row");
-        assert!(matches!(checkpoint(&connection), Err(StoreError::Failed(why)) if why.contains("another program")));
-        reader.execute_batch("COMMIT").expect("the end of the read");
-        checkpoint(&connection).expect("all is written");
+        let refused = checkpoint(&connection, &file, Duration::from_millis(1));
+        assert!(matches!(refused, Err(StoreError::Failed(why)) if why.contains("another program")));
+        // A backup that ends in time only delays the start.
+        static REFUSED: AtomicBool = AtomicBool::new(false);
+        let refuse = |_| {
+            REFUSED.store(true, Relaxed);
+            false
+        };
+        connection.busy_handler(Some(refuse)).expect("a handler");
+        let backup = std::thread::spawn(move || {
+            while !REFUSED.load(Relaxed) {
+                std::thread::yield_now();
+            }
+            reader.execute_batch("COMMIT").expect("the end of the read");
+        });
+        checkpoint(&connection, &file, PREDECESSOR).expect("all is written");
+        backup.join().expect("it has ended");
     }
 }
