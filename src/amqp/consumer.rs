@@ -3,7 +3,7 @@
 use crate::dead::{self, DeadLetter};
 use crate::link::{DEADLINE, End, Session, Sign, Wire};
 use crate::settings::Settings;
-use crate::state::{Board, Link, Role};
+use crate::state::{Board, EVENTS_FAULT, Link, Role};
 use crate::{topology, wire};
 use bytes::Bytes;
 use futures_util::stream::{ReadyChunks, StreamExt};
@@ -28,8 +28,6 @@ pub(crate) const EVENTS: usize = 1024;
 const EVENT_PREFETCH: u16 = 256;
 /// The longest message of events that is read, in bytes.
 const EVENT_LIMIT: usize = 4 << 20;
-/// Under this name the board tells that there are no events.
-const EVENTS_FAULT: &str = event::EXCHANGE;
 /// How soon a listening to events that failed, or ended, is tried again.
 const EVENTS_AGAIN: Duration = Duration::from_secs(10);
 const TAG: &str = "results";

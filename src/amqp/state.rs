@@ -1,7 +1,11 @@
 //! How the client is doing, as told to whoever watches.
 
+use gateway_celery::event;
 use std::collections::BTreeMap;
 use tokio::sync::watch;
+
+/// Under this name the board tells that there are no events.
+pub(crate) const EVENTS_FAULT: &str = event::EXCHANGE;
 
 /// One connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +45,13 @@ pub struct State {
     pub control: Link,
     /// Queues that are not as configured, by name, with what differs and what to do. Tasks are sent all the same.
     pub faults: BTreeMap<String, String>,
+}
+
+impl State {
+    /// Would it hear a worker that comes online?
+    pub fn hears_workers(&self) -> bool {
+        self.consume.is_up() && !self.faults.contains_key(EVENTS_FAULT)
+    }
 }
 
 impl Default for State {

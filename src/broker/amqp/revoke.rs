@@ -7,6 +7,7 @@
 
 use super::Shared;
 use crate::engine::now;
+use gateway_amqp::ControlError;
 use gateway_celery::{Hello, Stamp, command};
 use serde_json::json;
 use std::{
@@ -29,6 +30,8 @@ pub(super) const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3600);
 const AT_ONCE: usize = 1000;
 /// One task is not told more often.
 const PAUSE: Duration = Duration::from_secs(5);
+/// When they are told again that the broker did not take, though it is there.
+const FAILED: Duration = Duration::from_secs(30);
 /// How often each is told again, whatever happens: well before workers forget it.
 const AGAIN: Duration = Duration::from_secs(3600);
 /// A worker says that it is online a second or more before it listens to commands; a slow one needs longer.
@@ -164,10 +167,11 @@ impl Lately {
         .collect()
     }
 
-    fn forget_telling(&mut self, ids: &[Uuid]) {
+    /// They were not told: again at `next`, or as soon as somebody wants it.
+    fn forget_telling(&mut self, ids: &[Uuid], next: Instant) {
         for id in ids {
             if let Some(told) = self.told.get_mut(id) {
-                told.last = None;
+                (told.last, told.next) = (None, told.next.min(next));
             }
         }
     }
@@ -234,8 +238,10 @@ async fn tell(shared: &Shared, shelf: &Shelf, due: Vec<(Uuid, Arc<str>)>, clock:
             let arguments = json!({ "task_id": ids, "terminate": true, "signal": signal });
             let message = command("revoke", &arguments, stamp(*clock));
             if let Err(error) = shared.client.broadcast(&message).await {
-                tracing::warn!(%error, tasks = ids.len(), "workers were not told of cancels; they are when the broker is back");
-                shelf.lately().forget_telling(ids);
+                // Without a connection there is no use in it: they are told when that is back.
+                let wait = if matches!(error, ControlError::NotConnected) { AGAIN } else { FAILED };
+                tracing::warn!(%error, tasks = ids.len(), "workers were not told of cancels; they will be");
+                shelf.lately().forget_telling(ids, Instant::now() + wait);
             }
         }
     }
@@ -297,9 +303,13 @@ mod tests {
         assert!(lately.due(start + second(4)).is_empty());
         assert_eq!(lately.due(start + PAUSE).len(), 1);
         // The broker did not take it: it may be told again at once.
-        lately.forget_telling(&[id]);
+        lately.forget_telling(&[id], start + PAUSE + FAILED);
         lately.want_all(start + PAUSE);
         assert_eq!(lately.due(start + PAUSE).len(), 1);
+        // And is, if nothing else happens.
+        lately.forget_telling(&[id], start + PAUSE + FAILED);
+        assert_eq!(lately.next(), Some(start + PAUSE + FAILED));
+        assert_eq!(lately.due(start + PAUSE + FAILED).len(), 1);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{Shared, bound, revoke::Revoker};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use gateway_amqp::{Client, Fate as Told, Outcomes, Publication};
+use gateway_amqp::{Client, Fate as Told, Outcomes, Publication, State};
 use gateway_life::{Fate, Publish, Waiting};
 use std::{pin::pin, sync::Arc};
 use tokio::sync::mpsc;
@@ -105,21 +105,58 @@ pub(super) async fn outcomes(shared: Arc<Shared>, mut outcomes: Outcomes) {
 /// Wakes the engine when the broker is back, and tells the workers again what they may have missed.
 pub(super) async fn connections(shared: Arc<Shared>, revoker: Revoker) {
     let mut state = shared.client.state();
-    let (mut publishing, mut controlling) = (false, false);
+    let mut before = Up::default();
     loop {
-        let (publish, control) = {
-            let state = state.borrow_and_update();
-            (state.publish.is_up(), state.control.is_up())
-        };
-        if publish && !publishing && shared.mailbox.connected().await.is_err() {
+        let up = Up::of(&state.borrow_and_update());
+        if up.publishes && !before.publishes && shared.mailbox.connected().await.is_err() {
             return;
         }
-        if control && !controlling {
+        if up.may_have_missed_workers(before) {
             revoker.again();
         }
-        (publishing, controlling) = (publish, control);
+        before = up;
         if state.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// What works.
+#[derive(Debug, Clone, Copy, Default)]
+struct Up {
+    publishes: bool,
+    commands: bool,
+    hears: bool,
+}
+
+impl Up {
+    fn of(state: &State) -> Self {
+        Self { publishes: state.publish.is_up(), commands: state.control.is_up(), hears: state.hears_workers() }
+    }
+
+    /// Workers could not be told, or came online without being heard.
+    fn may_have_missed_workers(self, before: Self) -> bool {
+        (self.commands && !before.commands) || (self.hears && !before.hears)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gateway_amqp::Link;
+
+    #[test]
+    fn workers_are_told_again_once_they_are_heard_again() {
+        let mut state = State { publish: Link::Up, consume: Link::Up, control: Link::Up, ..State::default() };
+        let (all, none) = (Up::of(&state), Up::default());
+        assert!(all.may_have_missed_workers(none) && !all.may_have_missed_workers(all));
+        state.faults.insert("s".to_owned(), "differs".to_owned());
+        assert!(Up::of(&state).hears, "a queue of tasks");
+        state.faults.insert(gateway_celery::event::EXCHANGE.to_owned(), "their queue is gone".to_owned());
+        let deaf = Up::of(&state);
+        assert!(!deaf.may_have_missed_workers(all) && all.may_have_missed_workers(deaf));
+        state.faults.clear();
+        state.consume = Link::Down(None);
+        assert!(all.may_have_missed_workers(Up::of(&state)));
     }
 }
