@@ -97,6 +97,21 @@ fn services_come_change_and_go() {
 }
 
 #[test]
+fn what_waits_for_disk_space_is_told_until_nothing_does() {
+    let large = "[services.large]\nrequires_document = false\n[services.large.worker]\nmax_document = \"1000000 TiB\"\n\
+                 command = [\"true\", \"{document}\"]\n";
+    let gateway = Gateway::start(&[OPEN, large, "[services.idle]\n"].concat());
+    let is_told = || get(&format!("{}/readyz", gateway.url())).text().contains("free disk space");
+    let waiting = submit(&gateway, "large", &[]);
+    wait_for("the disk is too small", is_told);
+    // Taken out, it has its tasks still.
+    reload(&gateway, &[OPEN, "[services.idle]\n"].concat());
+    assert!(is_told());
+    assert_eq!(cancel(&gateway, "large", &waiting)["status"], "REVOKED");
+    wait_for("nothing waits for the disk", || !is_told());
+}
+
+#[test]
 fn a_page_is_read_again_from_its_file() {
     let toml = [OPEN, "[platform.pages]\ndoc = \"file:@DIR@/doc.html\"\n[services.idle]\n"].concat();
     let gateway = Gateway::start_with(&toml, |command| {

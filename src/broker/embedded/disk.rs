@@ -1,7 +1,7 @@
 //! Where there is little room on the disk, nothing is begun that fetches a document: it would fail half-way, and take the
 //! store's own room with it.
 
-use crate::plan::ServicePlan;
+use crate::{plan::ServicePlan, store::Store};
 use gateway_contract::Part;
 use gateway_worker::Runner;
 use std::{
@@ -26,32 +26,30 @@ impl Disk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until there is room for a task of this service.
-    pub(super) async fn until_room(&self, service: &ServicePlan, runner: &Runner) {
-        while !self.has_room(service, || runner.free_space().ok()) {
+    /// Waits until there is room for a task of this service, or none is there any more.
+    pub(super) async fn until_room(&self, service: &ServicePlan, runner: &Runner, store: &dyn Store) {
+        let name = service.name();
+        while let Some(least) = lacks(service, || runner.free_space().ok()) {
+            // What cannot be asked may wait.
+            if matches!(store.next_due(&name).await, Ok(None)) {
+                break;
+            }
+            self.waits(&name, least);
             sleep(LOOK).await;
+        }
+        self.goes_on(&name);
+    }
+
+    fn waits(&self, service: &Arc<str>, least: u64) {
+        if self.low().insert(service.clone(), least).is_none() {
+            tracing::warn!(service = &**service, least, "too little disk space for documents: no task is begun");
         }
     }
 
-    /// What cannot be asked is no reason to wait.
-    fn has_room(&self, service: &ServicePlan, free: impl FnOnce() -> Option<u64>) -> bool {
-        let documents = service.program.as_ref().filter(|program| program.wants_document());
-        let least = documents.map(|program| program.max_document.saturating_add(SPARE));
-        let short = least.filter(|least| free().is_some_and(|free| free < *least));
-        let name = service.name();
-        match short {
-            Some(least) => {
-                if self.low().insert(name.clone(), least).is_none() {
-                    tracing::warn!(service = &*name, least, "too little disk space for documents: no task is begun");
-                }
-            }
-            None => {
-                if self.low().remove(&name).is_some() {
-                    tracing::info!(service = &*name, "there is disk space again");
-                }
-            }
+    fn goes_on(&self, service: &Arc<str>) {
+        if self.low().remove(service).is_some() {
+            tracing::info!(service = &**service, "no task waits for disk space any more");
         }
-        short.is_none()
     }
 
     /// What `/readyz` says of it, if there is anything to say.
@@ -67,6 +65,13 @@ impl Disk {
     }
 }
 
+/// How many bytes would have to be free, if there are fewer. What cannot be asked is no reason to wait.
+fn lacks(service: &ServicePlan, free: impl FnOnce() -> Option<u64>) -> Option<u64> {
+    let documents = service.program.as_ref().filter(|program| program.wants_document());
+    let least = documents.map(|program| program.max_document.saturating_add(SPARE))?;
+    free().is_some_and(|free| free < least).then_some(least)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,12 +85,16 @@ mod tests {
         let config = gateway_config::parse(file, [], &[]).expect("a configuration").config;
         let plan = Plan::new(&config, uuid::Uuid::nil());
         let [large, none] = ["large", "none"].map(|name| plan.service(name).expect("a service"));
+        assert_eq!(
+            (lacks(none, || Some(0)), lacks(large, || Some(3 << 30)), lacks(large, || None)),
+            (None, None, None)
+        );
+        assert_eq!(lacks(large, || Some((3 << 30) - 1)), Some(3 << 30));
         let disk = Disk::default();
-        assert!(disk.has_room(none, || Some(0)) && disk.has_room(large, || Some(3 << 30)));
-        assert!(disk.has_room(large, || None) && disk.part().is_none());
-        assert!(!disk.has_room(large, || Some((3 << 30) - 1)));
+        disk.waits(&large.name(), 3 << 30);
         let fault = disk.part().and_then(|part| part.fault).expect("a fault");
         assert_eq!(fault, "services.large: its tasks wait for 3072 MiB of free disk space");
-        assert!(disk.has_room(large, || Some(3 << 30)) && disk.part().is_none());
+        disk.goes_on(&large.name());
+        assert!(disk.part().is_none());
     }
 }

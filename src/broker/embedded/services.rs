@@ -68,7 +68,7 @@ async fn slots(shared: Arc<Shared>, name: Arc<str>, alarm: Arc<Alarm>) {
             }
             let permit = free.clone().acquire_owned().await;
             if let Some(service) = shared.plan.load().service(&name).cloned() {
-                shared.disk.until_room(&service, &shared.runner.load_full()).await;
+                shared.disk.until_room(&service, &shared.runner.load_full(), &*shared.store).await;
             }
             shared.healths.until_well(&name).await;
             permit
