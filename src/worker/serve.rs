@@ -20,6 +20,7 @@ mod control;
 mod copies;
 mod desk;
 mod events;
+mod lately;
 mod options;
 mod table;
 
