@@ -106,5 +106,11 @@ fn what_a_worker_has_no_use_for_may_be_missing_and_is_not_warned_of() {
         command.env("GATEWAY_AUTH__KEY", "env:NOT_THERE").env("GATEWAY_STORE__URL", "env:NOT_THERE");
     });
     assert_eq!(place.end(&place.submit(&[]))["result"], 1);
-    assert!(!worker.log().contains("WARN"), "{}", worker.log());
+    let log = worker.log();
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("WARN")).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("files in {output} fails here"), "{log}");
+    let somewhere = place.worker_with(|command| {
+        command.env("GATEWAY_SERVER__PUBLIC_URL", "http://127.0.0.1:1");
+    });
+    assert!(!somewhere.log().contains("WARN"), "its files have a place: {}", somewhere.log());
 }
