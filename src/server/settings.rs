@@ -22,7 +22,8 @@ pub struct Settings {
     pub header_timeout: Duration,
     /// How long a request may take, from its head to the head of its answer. A client that has not sent its body by
     /// then gets 408, everybody else 503. A body of more than 64 KiB, or of unknown length, may take longer while it comes
-    /// at 16 KiB/s on the whole and without such a pause; its answer has that time from the last byte. Also how long a client may refuse to take any byte of an answer. Default 30 s.
+    /// at 16 KiB/s on the whole and without such a pause; its answer has that time from the last byte. Also how long a
+    /// client may refuse to take any byte of an answer. Default 30 s.
     pub request_timeout: Duration,
     /// How long connections are still taken after the shutdown began. Default 0.
     pub drain_delay: Duration,

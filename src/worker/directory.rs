@@ -35,8 +35,8 @@ impl RunDirectory {
     /// What the file system says; `AlreadyExists` or `DirectoryNotEmpty` if this attempt has a directory already.
     pub(crate) fn create(root: &str, job: &Job) -> io::Result<Self> {
         let path = path(root, job);
-        // Made under another name and renamed, so that no run is ever seen without its owner's lock. A name of its own: others
-        // may have the same attempt in hand.
+        // Made under another name and renamed, so that no run is ever seen without its owner's lock. A name of its own:
+        // others may have the same attempt in hand.
         let unfinished = format!("{path}.{}{UNFINISHED}", Uuid::now_v7());
         // Until it has an owner, nobody may take it for left over.
         let making = lock_root(root, FlockOperation::LockShared)?;

@@ -66,6 +66,13 @@ impl Program {
         self.command.iter().any(|argument| argument.contains("{document}"))
     }
 
+    /// How many bytes have to be free on the disk before a run is begun: for the largest document, and 1 GiB that stays
+    /// free. `None`: it fetches none.
+    pub fn least_space(&self) -> Option<u64> {
+        const SPARE: u64 = 1 << 30;
+        self.wants_document().then(|| self.max_document.saturating_add(SPARE))
+    }
+
     /// The command with its placeholders replaced, in one pass: what is put in is not searched again.
     pub(crate) fn command_for(&self, job: &Job, directory: &RunDirectory) -> Vec<String> {
         let uuid = job.id.to_string();

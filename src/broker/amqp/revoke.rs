@@ -1,9 +1,9 @@
 //! Tells workers to drop or stop tasks (Celery's remote control).
 //!
 //! Workers keep revokes in memory only, and for three hours. So a worker that starts, and asks its neighbours what was
-//! revoked, is answered: that is before it takes its first task. And what was revoked lately is told again every hour, after a
-//! worker came online (it may start without asking), when the connection is back, and when a cancelled task reports that
-//! it runs.
+//! revoked, is answered: that is before it takes its first task. And what was revoked lately is told again every hour,
+//! after a worker came online (it may start without asking), when the connection is back, and when a cancelled task
+//! reports that it runs.
 
 use super::Shared;
 use crate::engine::now;

@@ -11,8 +11,6 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// What has to be free beside the largest document.
-const SPARE: u64 = 1 << 30;
 /// How soon it is looked at again.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -67,8 +65,7 @@ impl Disk {
 
 /// How many bytes would have to be free, if there are fewer. What cannot be asked is no reason to wait.
 fn lacks(service: &ServicePlan, free: impl FnOnce() -> Option<u64>) -> Option<u64> {
-    let documents = service.program.as_ref().filter(|program| program.wants_document());
-    let least = documents.map(|program| program.max_document.saturating_add(SPARE))?;
+    let least = service.program.as_ref()?.least_space()?;
     free().is_some_and(|free| free < least).then_some(least)
 }
 

@@ -68,8 +68,8 @@ async fn renew(session: &Session<Leases>, gateway: Uuid, times: LeaseTimes, turn
     }
 }
 
-/// Takes messages over, those of owners that nobody remembers too. The leases of those that are gone are locked until the messages are ours: a gateway that comes
-/// back meanwhile waits, and then finds that its lease was over.
+/// Takes messages over, those of owners that nobody remembers too. The leases of those that are gone are locked until the
+/// messages are ours: a gateway that comes back meanwhile waits, and then finds that its lease was over.
 async fn adopt(session: &Session<Leases>, gateway: Uuid, limit: i64) -> Result<Vec<Waiting>, Error> {
     let (client, statements) = (session.client(), &session.statements);
     client.execute(&statements.unknown, &[]).await?;

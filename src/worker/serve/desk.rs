@@ -33,8 +33,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long, once everything is to stop at once, results are still tried to be published.
 const LAST_TRIES: Duration = Duration::from_secs(5);
-/// Beyond the largest document, so much of the disk stays free.
-const SPARE_DISK: u64 = 1 << 30;
 /// RabbitMQ's default `consumer_timeout`: it closes the channel of whoever holds a task for longer.
 const CONSUMER_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
@@ -112,11 +110,11 @@ impl Desk {
             let served = Served { service: service.clone(), task: service.full_task(), slots };
             (served.task.clone(), Arc::new(served))
         });
-        let documents = options.services.iter().filter_map(|service| match &service.work {
-            Work::Program(program) if program.wants_document() => Some(program.max_document),
-            _ => None,
+        let spaces = options.services.iter().filter_map(|service| match &service.work {
+            Work::Program(program) => program.least_space(),
+            Work::Handler { .. } => None,
         });
-        let least = documents.max().map(|largest| largest.saturating_add(SPARE_DISK));
+        let least = spaces.max();
         Self {
             client,
             runner,
