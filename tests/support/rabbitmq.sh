@@ -57,7 +57,8 @@ log.file.level = info
 CONF
     echo '[].' >"$dir/enabled_plugins"
     : >"$dir/rabbitmq-env.conf" # so that /etc/rabbitmq/rabbitmq-env.conf is not read
-    # The variables hold for the server and for rabbitmqctl alike. The +sbw flags keep idle schedulers from spinning.
+    # The variables hold for the server and for rabbitmqctl alike. The +sbw flags keep idle schedulers from spinning;
+    # net_setuptime is how long node and rabbitmqctl may take for their handshake: its 7 s are too few for a crowded machine.
     cat >"$dir/environment" <<ENVIRONMENT
 export SG_TEST_RIG_DIR='$dir' HOME='$dir/home'
 export ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT=$4
@@ -67,8 +68,8 @@ export RABBITMQ_CONFIG_FILE='$dir/rabbitmq.conf' RABBITMQ_CONF_ENV_FILE='$dir/ra
 export RABBITMQ_ENABLED_PLUGINS_FILE='$dir/enabled_plugins' RABBITMQ_PID_FILE='$dir/node.written-by-rabbitmq'
 export RABBITMQ_MNESIA_BASE='$dir/mnesia' RABBITMQ_LOG_BASE='$dir/log' RABBITMQ_LOGS='$dir/log/rabbitmq.log'
 export RABBITMQ_FEATURE_FLAGS_FILE='$dir/mnesia/feature_flags' RABBITMQ_GENERATED_CONFIG_DIR='$dir/config'
-export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none'
-export RABBITMQ_CTL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none'
+export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1} net_setuptime 60 +sbwt none +sbwtdcpu none +sbwtdio none'
+export RABBITMQ_CTL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1} net_setuptime 60 +sbwt none +sbwtdcpu none +sbwtdio none'
 unset ERL_FLAGS ERL_AFLAGS ERL_ZFLAGS NOTIFY_SOCKET
 ENVIRONMENT
     cat >"$dir/rabbitmqctl" <<CTL
