@@ -30,11 +30,14 @@ pub(crate) struct Corner {
 }
 
 impl Corner {
-    /// A gateway at the node of all, connected. `broker` is added to `[broker]`, `service` to each service, `more` to the
+    /// A gateway at the node of all, connected; it sends nothing again only because a busy machine lets it wait. `broker` is added to `[broker]`, `service` to each service, `more` to the
     /// whole; `@QUEUE@` in them is the tasks' queue.
     pub(crate) fn new(name: &str, broker: &str, service: &str, more: &str) -> Self {
         let (rabbit, queue) = (Rabbit::shared(), queue(name));
-        let mut text = format!("[broker]\nurl = \"{}\"\n{broker}\n[auth]\nmode = \"none\"\n", rabbit.url());
+        let mut text = format!(
+            "[broker]\nurl = \"{}\"\npublish_timeout = \"60s\"\n{broker}\n[auth]\nmode = \"none\"\n",
+            rabbit.url()
+        );
         for name in SERVICES {
             text += &format!("[services.{name}]\nqueue = \"@QUEUE@\"\nrequires_document = false\n{service}\n");
         }

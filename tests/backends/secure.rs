@@ -34,7 +34,7 @@ impl Secure {
         let trusted = directory.path().join("trusted.crt");
         fs::write(&trusted, &self.trusted).unwrap();
         let toml = format!(
-            "[broker]\nurl = \"{}\"\nresult_backend = \"{}\"\n[auth]\nmode = \"none\"\n\
+            "[broker]\nurl = \"{}\"\npublish_timeout = \"60s\"\nresult_backend = \"{}\"\n[auth]\nmode = \"none\"\n\
              [services.echo]\nqueue = \"{}\"\nrequires_document = false\n",
             self.broker, self.redis, self.queue
         );

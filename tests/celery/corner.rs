@@ -18,6 +18,9 @@ use std::{
 /// For what happens only after others' time limits and pauses.
 pub(crate) const LONG: Duration = Duration::from_secs(120);
 
+/// For `[broker]`: confirms are waited for longer than a busy machine lets them wait, so that nothing is sent again for it.
+pub(crate) const PATIENT: &str = "publish_timeout = \"60s\"\n";
+
 /// The tasks of `celery_worker.py`, each a service of the same name, and one that no worker knows.
 const SERVICES: [&str; 9] =
     ["echo", "add_progress", "fail", "retry", "sleep", "custom_state", "huge", "nan", "not_there"];
@@ -42,16 +45,14 @@ impl Corner {
 
     /// A gateway at this node; `toml` is added to its configuration. Queues are the corner's own.
     pub(crate) fn with(name: &str, broker: Rabbit, toml: &str) -> Self {
-        let (queue, replies) = names(name);
-        let gateway = Gateway::start(&configuration(broker.url(), &queue, &replies, toml));
-        Self { broker, queue, replies, gateway }
+        let url = broker.url().to_owned();
+        Self::at(name, broker, &url, PATIENT, toml)
     }
 
     /// A gateway that reaches the node by this URL; `keys` are further ones of `[broker]`, `toml` as in `with`.
     pub(crate) fn at(name: &str, broker: Rabbit, url: &str, keys: &str, toml: &str) -> Self {
         let (queue, replies) = names(name);
-        let toml = configuration(url, &queue, &replies, toml).replacen("[broker]\n", &format!("[broker]\n{keys}"), 1);
-        let gateway = Gateway::start(&toml);
+        let gateway = Gateway::start(&configuration(url, &queue, &replies, keys, toml));
         Self { broker, queue, replies, gateway }
     }
 
@@ -118,9 +119,9 @@ pub(crate) fn names(name: &str) -> (String, String) {
     (format!("{unique}.tasks"), format!("{unique}.replies"))
 }
 
-fn configuration(url: &str, queue: &str, replies: &str, toml: &str) -> String {
+fn configuration(url: &str, queue: &str, replies: &str, keys: &str, toml: &str) -> String {
     let mut text = format!(
-        "[broker]\nurl = \"{url}\"\nreply_queue = \"{replies}\"\n\
+        "[broker]\nurl = \"{url}\"\nreply_queue = \"{replies}\"\n{keys}\
          [auth]\nmode = \"none\"\n\
          [documents]\nallow_hosts = [\"127.0.0.1\"]\nupload_url = \"http://127.0.0.1:9/add\"\n\
          [annotations]\npost_url = \"http://127.0.0.1:9/document/{{ann_doc_id}}/annotations\"\n"
@@ -158,7 +159,7 @@ pub(crate) fn common() -> Arc<Common> {
                     version = \"9.9.9\"\n";
         let (broker, (queue, _)) = (Rabbit::shared(), names("common"));
         // The one gateway here that names its reply queue itself.
-        let gateway = Gateway::start(&configuration(broker.url(), &queue, "", more));
+        let gateway = Gateway::start(&configuration(broker.url(), &queue, "", PATIENT, more));
         let line = until(LONG, "the reply queue is told", || {
             gateway.log().lines().find(|line| line.contains("consuming")).map(str::to_owned)
         });

@@ -2,7 +2,7 @@
 
 use crate::{
     celery::Worker,
-    corner::{Corner, LONG},
+    corner::{Corner, LONG, PATIENT},
     postgres::Postgres,
     proxy::Proxy,
     rabbit::Rabbit,
@@ -29,7 +29,7 @@ fn behind_a_proxy(keys: &str, toml: &str) -> (Corner, Proxy) {
 #[test]
 fn an_outbox_that_is_full_says_so_and_one_queue_fills_half_of_it() {
     let apart = "[services.apart]\ntask = \"echo\"\nqueue = \"@QUEUE@.apart\"\nrequires_document = false\n";
-    let (corner, network) = behind_a_proxy("outbox_depth = 6\n", apart);
+    let (corner, network) = behind_a_proxy(&format!("outbox_depth = 6\n{PATIENT}"), apart);
     network.cut();
     until(LONG, "its absence is told", || (corner.ready().0 == 503).then_some(()));
     let mut accepted: Vec<_> = (0..3).map(|_| corner.submit("echo", &[])).collect();
@@ -66,7 +66,9 @@ fn an_outbox_that_is_full_says_so_and_one_queue_fills_half_of_it() {
 
 #[test]
 fn a_broker_short_of_memory_gets_each_task_once() {
-    let corner = Corner::with("memory", Rabbit::own(), "");
+    let (broker, timeout) = (Rabbit::own(), Duration::from_secs(15));
+    let url = broker.url().to_owned();
+    let corner = Corner::at("memory", broker, &url, &format!("publish_timeout = \"{}s\"\n", timeout.as_secs()), "");
     corner.connected();
     let worker = corner.worker(&[]);
     let runs = |uuid: &str| worker.log().matches(&format!("[{uuid}] received")).count();
@@ -77,9 +79,9 @@ fn a_broker_short_of_memory_gets_each_task_once() {
         Some(corner.ready().1).filter(|parts| parts["broker"].as_str().is_some_and(|text| text.contains("memory")))
     });
     assert_eq!((&parts["store"], corner.get("/livez").status), (&"ok".into(), 200), "{parts}");
-    // Longer than publish_timeout: what the broker was given waits in its socket, and is not sent again.
+    // What the broker was given waits in its socket, and is not sent again.
     let told = Instant::now();
-    until(LONG, "a while", || (told.elapsed() > Duration::from_secs(7)).then_some(()));
+    until(LONG, "longer than publish_timeout", || (told.elapsed() > timeout + Duration::from_secs(2)).then_some(()));
     let pending = corner.status("echo", &accepted[29]);
     assert_eq!((&pending["status"], &pending["sent"]), (&"PENDING".into(), &serde_json::Value::Null), "{pending}");
 

@@ -35,7 +35,15 @@ impl Arena {
 
     /// `more` is added to the configuration, after the table of the service; it is told the tasks' queue.
     pub(crate) fn with(kind: Kind, broker: Rabbit, more: impl FnOnce(&str) -> String) -> Self {
-        Self::start(kind, broker, more, |_, _| {})
+        Self::start(kind, broker, "", more, |_, _| {})
+    }
+
+    /// The gateway notices after a few seconds that a connection is dead or a confirm does not come.
+    pub(crate) fn impatient(kind: Kind) -> Self {
+        let adjust = |_: &Workshop, command: &mut Command| {
+            command.env("GATEWAY_BROKER__PUBLISH_TIMEOUT", "5s");
+        };
+        Self::start(kind, Rabbit::shared(), "?heartbeat=3", |_| String::new(), adjust)
     }
 
     /// The gateway has a clock of its own, which [`Arena::set_clock`] sets.
@@ -44,6 +52,7 @@ impl Arena {
         Self::start(
             kind,
             Rabbit::shared(),
+            "",
             |_| String::new(),
             |workshop, command| {
                 let file = workshop.path("clock");
@@ -60,6 +69,7 @@ impl Arena {
         Self::start(
             kind,
             Rabbit::shared(),
+            "",
             |_| String::new(),
             |_, command| {
                 command.env("GATEWAY_BROKER__OUTBOX_DEPTH", depth.to_string());
@@ -75,6 +85,7 @@ impl Arena {
     fn start(
         kind: Kind,
         broker: Rabbit,
+        query: &str,
         more: impl FnOnce(&str) -> String,
         adjust: impl FnOnce(&Workshop, &mut Command),
     ) -> Self {
@@ -93,8 +104,7 @@ impl Arena {
                 url.into()
             }
         };
-        // A dead connection is noticed after a few seconds.
-        let toml = workshop.configuration(&format!("{}?heartbeat=3", wire.url()), &store);
+        let toml = workshop.configuration(&format!("{}{query}", wire.url()), &store);
         let gateway = Gateway::start_with(&(toml + &more(&workshop.queue)), |command| adjust(&workshop, command));
         ready(&gateway);
         Self { gateway, wire, broker, workshop, database }

@@ -39,7 +39,7 @@ fn a_network_that_breaks_again_and_again_brings_everything() {
 /// Nothing arrives, and nobody closes: only time tells.
 #[test]
 fn a_silent_network_is_left() {
-    let arena = Arena::new(Kind::Sqlite);
+    let arena = Arena::impatient(Kind::Sqlite);
     sent(&arena.gateway, &arena.submit(&[]));
     arena.wire.fall_silent();
     let uuids: Vec<_> = (0..10).map(|_| arena.submit(&[])).collect();
@@ -51,7 +51,7 @@ fn a_silent_network_is_left() {
 
 #[test]
 fn without_confirms_it_is_sent_again_and_counted() {
-    let arena = Arena::new(Kind::Sqlite);
+    let arena = Arena::impatient(Kind::Sqlite);
     arena.wire.swallow_confirms();
     let uuids: Vec<_> = (0..5).map(|_| arena.submit(&[])).collect();
     until(LONG, "each was confirmed, and sent again", || (arena.wire.swallowed() > 5).then_some(()));

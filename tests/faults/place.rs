@@ -75,11 +75,12 @@ impl Workshop {
         counts
     }
 
-    /// The configuration of a gateway without authentication whose service `record` is this queue's.
+    /// The configuration of a gateway without authentication whose service `record` is this queue's. It waits for
+    /// confirms for longer than a busy machine lets it wait: what is sent again has another reason.
     pub(crate) fn configuration(&self, broker: &str, store: &str) -> String {
         format!(
-            "[broker]\nurl = \"{broker}\"\nreply_queue = \"{queue}.replies\"\n[store]\nurl = \"{store}\"\n\
-             [auth]\nmode = \"none\"\n[services.record]\nqueue = \"{queue}\"\nrequires_document = false\n",
+            "[broker]\nurl = \"{broker}\"\nreply_queue = \"{queue}.replies\"\npublish_timeout = \"60s\"\n\
+             [store]\nurl = \"{store}\"\n[auth]\nmode = \"none\"\n[services.record]\nqueue = \"{queue}\"\nrequires_document = false\n",
             queue = self.queue
         )
     }

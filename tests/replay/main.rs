@@ -109,7 +109,7 @@ fn config(broker: &str, run: &str, mocks: &Mocks, more: &str) -> String {
         "[annotations]\npost_url = \"http://{}/document/{{ann_doc_id}}/annotations?storageType=2\"\n",
         mocks.address
     );
-    format!("[broker]\nurl = \"{broker}\"\n{documents}{annotations}{more}{}", services(run))
+    format!("[broker]\nurl = \"{broker}\"\npublish_timeout = \"60s\"\n{documents}{annotations}{more}{}", services(run))
 }
 
 #[test]

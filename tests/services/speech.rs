@@ -48,6 +48,8 @@ fn the_same_over_rabbitmq() {
     let queue = format!("speech-{}", std::process::id());
     let variables = [
         ("GATEWAY_BROKER__URL", broker.url().to_owned()),
+        // Sent once, however busy the machine is: it is annotated once.
+        ("GATEWAY_BROKER__PUBLISH_TIMEOUT", "60s".to_owned()),
         ("GATEWAY_BROKER__REPLY_QUEUE", format!("{queue}.replies")),
         ("GATEWAY_SERVICES__SPEECH__QUEUE", queue.clone()),
     ];

@@ -53,7 +53,7 @@ impl Town {
 
     fn gateway_at(&self, broker: &str) -> Gateway {
         let mut toml = format!(
-            "[broker]\nurl = \"{broker}\"\n[store]\nurl = \"{}\"\n[auth]\nmode = \"none\"\n\
+            "[broker]\nurl = \"{broker}\"\npublish_timeout = \"60s\"\n[store]\nurl = \"{}\"\n[auth]\nmode = \"none\"\n\
              [telemetry]\nlog = \"info,service_gateway=debug\"\n",
             self.store.url()
         );

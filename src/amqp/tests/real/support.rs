@@ -19,7 +19,9 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 /// How long a condition may take to come true.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a test may take: whatever it waits for, and once more.
+const TEST: Duration = Duration::from_secs(300);
 
 /// The broker's URL. There is no test without a broker, and no test that passes by not running.
 pub(crate) fn url() -> String {
@@ -47,7 +49,7 @@ pub(crate) async fn corner(name: &str, test: impl AsyncFnOnce(&Corner)) {
     let raw = connection.create_channel().await.expect("a channel");
     let named = |what: &str| format!("sg-test.{name}.{what}.{}", Uuid::now_v7());
     let corner = Corner { queue: named("queue"), nobody: named("nobody"), replies: named("replies"), raw, connection };
-    let ended = AssertUnwindSafe(timeout(Duration::from_secs(60), test(&corner))).catch_unwind().await;
+    let ended = AssertUnwindSafe(timeout(TEST, test(&corner))).catch_unwind().await;
     let channel = corner.connection.create_channel().await.expect("a channel");
     for queue in [&corner.queue, &corner.nobody, &corner.replies] {
         channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.expect("queue deleted");
@@ -68,6 +70,8 @@ impl Corner {
         let mut settings = Settings::new(Address::parse(url).expect("a URL"), "sg-test", self.replies.as_str());
         let queue = QueueSpec { name: self.queue.clone(), kind: Default::default(), arguments: Vec::new() };
         settings.queues = vec![queue];
+        // So that nothing is given up only because the machine is busy.
+        settings.publish_timeout = PATIENCE;
         settings
     }
 
