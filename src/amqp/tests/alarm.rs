@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;
 use support::{PATIENCE, corner, outcome, ready};
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
 /// 0: every message is too much.
@@ -28,7 +28,9 @@ async fn watermark(share: &str) {
 async fn a_blocking_broker_is_told_and_everything_else_goes_on() {
     corner("alarm", async |corner| {
         let mut settings = corner.settings();
-        settings.publish_timeout = Duration::from_millis(300);
+        // Longer than a busy broker takes to say that it blocks.
+        let publish_timeout = Duration::from_secs(12);
+        settings.publish_timeout = publish_timeout;
         let (client, mut inbox) = Client::start(settings);
         ready(&client).await;
         corner.reply(1, true).await;
@@ -37,6 +39,7 @@ async fn a_blocking_broker_is_told_and_everything_else_goes_on() {
             // The broker says that it blocks only to who publishes.
             let first = corner.publication(1, &corner.queue);
             client.publish(first).await.expect("accepted");
+            let published = Instant::now();
             let mut state = client.state();
             let blocked = state.wait_for(|s| matches!(&s.publish, Link::Blocked(why) if why.contains("memory")));
             timeout(PATIENCE, blocked).await.expect("told in time").expect("the client lives");
@@ -46,6 +49,7 @@ async fn a_blocking_broker_is_told_and_everything_else_goes_on() {
             let result = timeout(PATIENCE, inbox.deliveries.recv()).await.expect("in time").expect("a result");
             result.receipt.ack();
             assert_eq!(client.queue(&corner.queue).await.map(|q| q.messages), Ok(0));
+            sleep_until(published + publish_timeout + Duration::from_secs(1)).await;
         };
         let ended = AssertUnwindSafe(test).catch_unwind().await;
         watermark("0.4").await;

@@ -1,22 +1,19 @@
 //! Broker away, connections cut, a peer that stays silent.
 
-use crate::support::{PATIENCE, Proxy, corner, outcome, ready, through};
+use crate::support::{PATIENCE, Proxy, corner, eventually, outcome, ready, through};
 use gateway_amqp::{Client, Fate, Link, Reason};
 use std::net::SocketAddr;
-use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
 
 #[tokio::test]
 async fn a_broker_that_is_away_is_tried_until_it_comes() {
     corner("away", async |corner| {
-        // A port on which nobody listens.
-        let address = {
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            listener.local_addr().expect("an address")
-        };
-        let (url, _) = through(address.port());
+        // A port on which nobody listens, and that nobody else is given meanwhile.
+        let port = TcpSocket::new_v4().expect("a socket");
+        port.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+        let (url, _) = through(port.local_addr().expect("an address").port());
         let (client, mut inbox) = Client::start(corner.settings_at(&url));
         let mut state = client.state();
         let down = state.wait_for(|s| matches!(&s.publish, Link::Down(Some(_))));
@@ -24,7 +21,7 @@ async fn a_broker_that_is_away_is_tried_until_it_comes() {
         assert!(why.fault().is_some_and(|why| why.contains("refused")), "{why:?}");
         let declined = client.publish(corner.publication(1, &corner.queue)).await.expect_err("not connected");
         assert!(matches!(&declined.reason, Reason::NotConnected(why) if why.contains("refused")), "{declined:?}");
-        let _proxy = Proxy::on(address).await;
+        let _proxy = Proxy::on(port.listen(16).expect("it listens"));
         ready(&client).await;
         client.publish(*declined.publication).await.expect("accepted");
         assert_eq!(outcome(&mut inbox).await.fate, Fate::Sent);
@@ -36,7 +33,7 @@ async fn a_broker_that_is_away_is_tried_until_it_comes() {
 async fn a_client_may_be_closed_while_the_broker_is_away() {
     corner("closed-away", async |corner| {
         let (client, mut inbox) = Client::start(corner.settings_at("amqp://guest:guest@127.0.0.1:1"));
-        timeout(PATIENCE, client.close(Duration::from_secs(5))).await.expect("closed in time");
+        timeout(PATIENCE, client.close(PATIENCE / 2)).await.expect("closed in time");
         assert_eq!(inbox.outcomes.recv().await, None);
         assert_eq!(client.state().borrow().publish, Link::Down(Some("closed".into())));
     })
@@ -71,9 +68,15 @@ async fn cut_connections_come_back_and_each_publication_has_one_outcome() {
             }
             ready(&client).await;
         }
-        // Connected again after the last cut: sending works, and nothing was told twice.
-        client.publish(corner.publication(9999, &corner.queue)).await.expect("accepted");
-        assert_eq!(outcome(&mut inbox).await.fate, Fate::Sent);
+        // Connected again after the last cut, which may be noticed only now: sending works, and nothing was told twice.
+        eventually("it is sent", async || {
+            ready(&client).await;
+            match client.publish(corner.publication(9999, &corner.queue)).await {
+                Ok(()) => outcome(&mut inbox).await.fate == Fate::Sent,
+                Err(_) => false,
+            }
+        })
+        .await;
         assert_eq!(inbox.outcomes.try_recv(), None);
         // What was told as sent is there; what was not known may be.
         assert!(corner.waiting().await > sent);

@@ -6,7 +6,6 @@ use gateway_celery::Field;
 use lapin::BasicProperties;
 use lapin::options::{BasicGetOptions, BasicRejectOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use std::time::Duration;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -64,9 +63,10 @@ async fn a_message_that_was_rejected_says_which_copy_it_was() {
         assert_eq!((letter.task, letter.attempt), (Some(Uuid::from_u128(7)), 3));
         assert_eq!(letter.death.expect("a cause").reason, "rejected");
         letter.receipt.ack();
-        client.close(Duration::from_secs(1)).await;
+        client.close(PATIENCE).await;
         let (client, _inbox) = corner.client().await;
-        assert_eq!(client.queue(&corner.nobody).await.expect("it is there").messages, 0);
+        let left = async || client.queue(&corner.nobody).await.expect("it is there").messages;
+        eventually("the broker has the receipt", async || left().await == 0).await;
     })
     .await;
 }
@@ -87,9 +87,10 @@ async fn a_dead_letter_without_its_receipt_comes_again() {
         let again = letter(&mut inbox).await;
         again.receipt.ack();
         drop(first.receipt);
-        client.close(Duration::from_secs(1)).await;
+        client.close(PATIENCE).await;
         let (client, _inbox) = corner.client().await;
-        assert_eq!(client.queue(&corner.nobody).await.expect("it is there").messages, 0);
+        let left = async || client.queue(&corner.nobody).await.expect("it is there").messages;
+        eventually("the broker has the receipt", async || left().await == 0).await;
     })
     .await;
 }

@@ -6,7 +6,6 @@ use gateway_celery::{Event, Hello, TaskEventKind, WorkerEventKind, report};
 use lapin::BasicProperties;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use std::time::Duration;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -37,7 +36,7 @@ async fn results_come_in_order_and_go_with_their_receipt() {
             assert_eq!((delivery.persistent, delivery.redelivered), (n % 2 == 0, false));
             delivery.receipt.ack();
         }
-        client.close(Duration::from_secs(1)).await;
+        client.close(PATIENCE).await;
         let (other, _inbox) = corner.client().await;
         assert_eq!(in_reply_queue(corner, &other).await, 0);
     })
@@ -72,7 +71,7 @@ async fn what_has_no_receipt_comes_again() {
         third.receipt.ack();
         delivery(&mut inbox).await.receipt.ack();
         again.receipt.ack();
-        client.close(Duration::from_secs(1)).await;
+        client.close(PATIENCE).await;
         let (other, _inbox) = corner.client().await;
         assert_eq!(in_reply_queue(corner, &other).await, 0);
     })
@@ -115,13 +114,13 @@ async fn of_two_gateways_one_receives_until_it_goes() {
             }
         }
         assert!(second_inbox.deliveries.try_recv().is_err());
-        first.close(Duration::from_secs(1)).await;
+        first.close(PATIENCE).await;
         for n in 11..=20 {
             let delivery = delivery(&mut second_inbox).await;
             assert_eq!((number(&delivery), delivery.redelivered), (n, true));
             delivery.receipt.ack();
         }
-        second.close(Duration::from_secs(1)).await;
+        second.close(PATIENCE).await;
     })
     .await;
 }

@@ -4,7 +4,6 @@ use crate::support::{Corner, PATIENCE, corner, eventually};
 use gateway_amqp::{Fate, IncomingTask, WorkerClient, WorkerInbox, WorkerSettings};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
-use std::time::Duration;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -23,7 +22,11 @@ async fn tasks_that_are_still_here_take_room_when_a_queue_is_consumed_again() {
     corner("room", async |corner| {
         let settings = corner.settings();
         let node = format!("w-{}@test", Uuid::now_v7());
-        let (client, mut inbox) = WorkerClient::start(WorkerSettings::new(settings.address, node, settings.queues));
+        // Nothing is sent twice because the machine is busy: what is here is counted.
+        let publish_timeout = PATIENCE;
+        let settings =
+            WorkerSettings { publish_timeout, ..WorkerSettings::new(settings.address, node, settings.queues) };
+        let (client, mut inbox) = WorkerClient::start(settings);
         client.prefetch(0, 2);
         eventually("it consumes", async || client.state().borrow().consume.is_up()).await;
         for number in 1..=8 {
@@ -47,7 +50,7 @@ async fn tasks_that_are_still_here_take_room_when_a_queue_is_consumed_again() {
             assert!(task(&mut inbox).await.receipt.ack().await);
         }
         eventually("one consumer is left", async || consumers(corner).await == 1).await;
-        client.close(Duration::from_secs(1)).await;
+        client.close(PATIENCE).await;
     })
     .await;
 }

@@ -7,7 +7,6 @@ use gateway_celery::{Call, Protocol};
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,11 +146,10 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) async fn start() -> Self {
-        Self::on(SocketAddr::from(([127, 0, 0, 1], 0))).await
+        Self::on(TcpListener::bind("127.0.0.1:0").await.expect("a port"))
     }
 
-    pub(crate) async fn on(address: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).await.expect("a port");
+    pub(crate) fn on(listener: TcpListener) -> Self {
         let port = listener.local_addr().expect("an address").port();
         let (broker, there) = through(port);
         let (stalled, cut) = (watch::Sender::new(false), watch::Sender::new(0));
