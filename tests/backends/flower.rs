@@ -7,8 +7,8 @@ fn a_task_shows_up_with_its_name_its_arguments_and_its_state() {
     let corner = Corner::new("flower", "", "", "");
     let worker = Worker::start(&corner.broker, &corner.queue, corner.gateway.directory(), &["-E"]);
     let flower = Flower::start(&corner.broker, corner.gateway.directory());
-    // Flower knows the worker before the tasks come: it listens.
-    flower.worker("");
+    // Flower hears the worker before the tasks come.
+    flower.worker(worker.name());
     let running = corner.submit("sleep", &[("sleep", "60"), ("secret", "pa55word")]);
     let task = flower.task(&running, "STARTED");
     assert_eq!(task["name"], "worker.sleep");

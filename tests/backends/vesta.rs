@@ -3,10 +3,9 @@
 use crate::{
     celery::{Program, Worker},
     corner::{Corner, LONG},
-    support::{Documents, is_state, until},
+    support::{Documents, Port, is_state, until},
 };
 use serde_json::json;
-use std::net::TcpListener;
 
 /// The stub takes a document, and gives back what it was asked.
 fn works(celery: &'static str, broker: &str) {
@@ -27,8 +26,8 @@ fn works(celery: &'static str, broker: &str) {
     assert_eq!(document.served(), 1);
 
     // Its own exceptions keep their codes: nobody gives this document.
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let failed = corner.submit("stub", &[("doc_url", &format!("http://{gone}/a.txt"))]);
+    let gone = Port::hold();
+    let failed = corner.submit("stub", &[("doc_url", &format!("http://{}/a.txt", gone.address()))]);
     let failed = corner.end("stub", &failed);
     assert!(is_state(&failed, "FAILURE") && failed["result"]["code"].is_u64(), "{failed}");
     until(LONG, "its worker is counted", || {

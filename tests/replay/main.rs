@@ -23,12 +23,11 @@ use celery::{Program, Worker};
 use rabbit::{Rabbit, rig, run};
 use std::{
     io::{BufRead, BufReader},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
-use support::{Gateway, get, until};
+use support::{Gateway, Port, get, until};
 
 /// The key of the recorded tokens: 32 bytes, as the original's users had it.
 const KEY: &str = "vJmMvm44x6RJcVXNPy6UDcSfJHOHNHrT1tKpo4IQ4MU=";
@@ -123,8 +122,8 @@ fn every_recorded_exchange_is_answered_as_it_was_or_as_intended() {
     let jwt = start(&tokens);
     let short = start(&format!("{open}[store]\nkeep_results = \"2s\"\n"));
     // Nobody listens there.
-    let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let away = Gateway::start(&config(&format!("amqp://{nowhere}/"), &name, &mocks, open));
+    let nowhere = Port::hold();
+    let away = Gateway::start(&config(&format!("amqp://{}/", nowhere.address()), &name, &mocks, open));
     for gateway in [&main, &jwt, &short] {
         until(LONG, "the broker is there", || (get(&format!("{}/readyz", gateway.url())).status == 200).then_some(()));
     }

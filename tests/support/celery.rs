@@ -10,7 +10,11 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
+
+/// How long a worker may take to be ready, beside others on a busy machine.
+const READY: Duration = Duration::from_secs(150);
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -33,6 +37,8 @@ impl Default for Program {
 
 /// A prefork worker of one task at a time. Dropped, it is killed with its pool.
 pub(crate) struct Worker {
+    /// Its name, without the host.
+    name: String,
     child: Child,
     log: PathBuf,
 }
@@ -53,11 +59,17 @@ impl Worker {
         arguments: &[&str],
     ) -> Self {
         let mut worker = Self::spawn(program, broker.url(), queue, directory, arguments);
-        until(PATIENCE, "the worker is ready", || {
+        until(READY, "the worker is ready", || {
             assert!(!worker.has_ended(), "the worker ended and said\n{}", worker.log());
             worker.is_ready().then_some(())
         });
         worker
+    }
+
+    /// As [`Worker::start`]; it is not ready before its neighbours have told it that these tasks were revoked.
+    pub(crate) fn start_after_hearing(broker: &Rabbit, queue: &str, directory: &Path, revoked: &[String]) -> Self {
+        let environment = vec![("MINGLE_UNTIL", revoked.join(","))];
+        Self::start_as(Program { environment, ..Program::default() }, broker, queue, directory, &["--concurrency=1"])
     }
 
     /// It has connected and takes tasks.
@@ -89,7 +101,12 @@ impl Worker {
             .stderr(output)
             .spawn()
             .unwrap();
-        Self { child, log }
+        Self { name, child, log }
+    }
+
+    /// What it is called, up to the `@`.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// What it logged.

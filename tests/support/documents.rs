@@ -1,5 +1,6 @@
 //! Documents on the loopback: `http://127.0.0.1:PORT/NAME`.
 
+use super::PATIENCE;
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -8,7 +9,6 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
 };
 
 /// A server that gives the same bytes under any name, until the test's process ends. A gateway admits its URLs with
@@ -46,7 +46,7 @@ impl Documents {
 
 /// One request, one answer. A client that breaks off is its own fault.
 fn answer(mut stream: TcpStream, bytes: &[u8], count: &AtomicUsize) {
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+    let _ = stream.set_read_timeout(Some(PATIENCE));
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") && head.len() < 64 * 1024 {
         match stream.read(&mut byte) {

@@ -2,11 +2,10 @@
 
 use crate::{
     rabbit::{Rabbit, rig},
-    support::{PATIENCE, request, until},
+    support::{PATIENCE, Port, request, until},
 };
 use serde_json::Value;
 use std::{
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -15,15 +14,22 @@ use std::{
 pub(crate) struct Flower {
     child: Child,
     url: String,
+    _port: Port,
 }
 
 impl Flower {
     /// Starts Flower at this broker and waits until it answers. Its log is in `directory`.
     pub(crate) fn start(broker: &Rabbit, directory: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = Port::hold();
         let log = std::fs::File::create(directory.join("flower.log")).unwrap();
         let child = Command::new(rig("SG_TEST_CELERY"))
-            .args(["--broker", broker.url(), "flower", "--address=127.0.0.1", &format!("--port={port}")])
+            .args([
+                "--broker",
+                broker.url(),
+                "flower",
+                "--address=127.0.0.1",
+                &format!("--port={}", port.address().port()),
+            ])
             .env("FLOWER_UNAUTHENTICATED_API", "true")
             .current_dir(directory)
             .stdin(Stdio::null())
@@ -31,9 +37,13 @@ impl Flower {
             .stderr(log)
             .spawn()
             .unwrap();
-        let url = format!("http://127.0.0.1:{port}");
-        let flower = Self { child, url };
-        until(PATIENCE, "Flower answers", || (flower.ask("/api/tasks").is_some()).then_some(()));
+        let url = format!("http://{}", port.address());
+        let mut flower = Self { child, url, _port: port };
+        until(2 * PATIENCE, "Flower answers", || {
+            let ended = flower.child.try_wait().unwrap();
+            assert!(ended.is_none(), "Flower ended; its log: {}", directory.join("flower.log").display());
+            flower.ask("/api/tasks").is_some().then_some(())
+        });
         flower
     }
 
@@ -52,9 +62,12 @@ impl Flower {
         (answer.status == 200).then(|| answer.json())
     }
 
-    /// What it tells of a worker whose name holds this, once it knows it.
+    /// What it tells of a worker whose name holds this, once it knows it and hears of it by events: from then on it misses
+    /// no task.
     pub(crate) fn worker(&self, name: &str) -> Value {
-        until(PATIENCE, &format!("Flower sees the worker {name}"), || {
+        until(2 * PATIENCE, &format!("Flower sees the worker {name}"), || {
+            let heard = self.ask("/api/workers?status=true")?;
+            heard.as_object()?.iter().find(|(known, alive)| known.contains(name) && **alive == true)?;
             let workers = self.ask("/api/workers?refresh=true")?;
             let known = workers.as_object()?.keys().find(|known| known.contains(name))?;
             // Since 2.2 the lists of its tasks are asked for only with its name.

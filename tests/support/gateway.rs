@@ -1,6 +1,6 @@
 //! The program under test, as a process.
 
-use super::{PATIENCE, processes_with, signal, until};
+use super::{PATIENCE, Port, processes_with, signal, until};
 use std::{
     fs::{self, OpenOptions},
     io::Write,
@@ -8,7 +8,6 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
-    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -30,6 +29,8 @@ pub(crate) struct Gateway {
     child: Child,
     /// Where it was told to listen.
     listen: SocketAddr,
+    /// While it is away nobody else answers there.
+    _port: Option<Port>,
     address: SocketAddr,
 }
 
@@ -41,21 +42,22 @@ impl Gateway {
 
     /// As [`Gateway::start`], with a word about the process: its environment, say.
     pub(crate) fn start_with(toml: &str, adjust: impl FnOnce(&mut Command)) -> Self {
-        Self::begin(toml, ([127, 0, 0, 1], 0).into(), adjust)
+        let port = Port::hold();
+        Self::begin(toml, port.address(), Some(port), adjust)
     }
 
-    /// As [`Gateway::start`], at an address that it keeps when it is restarted.
+    /// As [`Gateway::start`], at this address.
     pub(crate) fn start_at(toml: &str, listen: SocketAddr) -> Self {
-        Self::begin(toml, listen, |_| {})
+        Self::begin(toml, listen, None, |_| {})
     }
 
-    fn begin(toml: &str, listen: SocketAddr, adjust: impl FnOnce(&mut Command)) -> Self {
+    fn begin(toml: &str, listen: SocketAddr, port: Option<Port>, adjust: impl FnOnce(&mut Command)) -> Self {
         let directory = TempDir::with_prefix("sg-test-").unwrap();
         let path = directory.path().to_str().expect("temporary directories have UTF-8 names");
         fs::write(directory.path().join("gateway.toml"), toml.replace("@DIR@", path)).unwrap();
         let mut child = spawn(directory.path(), listen, adjust);
         match serving(&mut child, directory.path(), 0) {
-            Ok(address) => Self { directory: Some(directory), child, listen, address },
+            Ok(address) => Self { directory: Some(directory), child, listen, _port: port, address },
             Err(why) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -64,7 +66,7 @@ impl Gateway {
         }
     }
 
-    /// `http://127.0.0.1:PORT`; another one after a restart.
+    /// `http://127.0.0.1:PORT`; the same after a restart.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -168,7 +170,7 @@ impl Drop for Gateway {
             return;
         }
         // Guards end what they guard, and hold its directory until then.
-        until(Duration::from_secs(30), "programs end with their gateway", || {
+        until(PATIENCE, "programs end with their gateway", || {
             processes_with(&mark(directory.path())).is_empty().then_some(())
         });
     }
@@ -203,8 +205,11 @@ fn spawn(directory: &Path, listen: SocketAddr, adjust: impl FnOnce(&mut Command)
     command.spawn().unwrap()
 }
 
+/// Whole lines: of the last one a part may be there.
 fn read_log(directory: &Path) -> String {
-    String::from_utf8_lossy(&fs::read(directory.join("log")).unwrap_or_default()).into_owned()
+    let mut log = String::from_utf8_lossy(&fs::read(directory.join("log")).unwrap_or_default()).into_owned();
+    log.truncate(log.rfind('\n').map_or(0, |end| end + 1));
+    log
 }
 
 /// Waits for the line that tells the address; what was logged from byte `from` on counts.

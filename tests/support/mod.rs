@@ -10,18 +10,21 @@
 //! | `tasks.rs` | submit a task, follow it to its end |
 //! | `documents.rs` | [`Documents`]: a server of documents on the loopback |
 //! | `processes.rs` | which processes carry a mark, and signals for them |
+//! | `port.rs` | [`Port`]: one that nobody else is given |
 
 #![allow(dead_code, unused_imports, clippy::unwrap_used)] // helpers of tests, not all used by each
 
 mod documents;
 mod gateway;
 mod http;
+mod port;
 mod processes;
 mod tasks;
 
 pub(crate) use documents::Documents;
 pub(crate) use gateway::{AUTH, Gateway, KEY, Output, cli, cli_with};
 pub(crate) use http::{Answer, Request, get, post, raw, request};
+pub(crate) use port::Port;
 pub(crate) use processes::{alive, processes_with, signal};
 pub(crate) use tasks::{cancel, end, ends, is_end, is_state, status, submit};
 
