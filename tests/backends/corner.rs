@@ -1,6 +1,7 @@
 //! A gateway, its queue and its workers, for one test.
 
 use crate::{
+    gate::Gate,
     rabbit::Rabbit,
     support::{Gateway, get, is_end, status, submit, until},
 };
@@ -10,10 +11,14 @@ use lapin::{
 };
 use serde_json::Value;
 use std::{
+    collections::HashMap,
     future::Future,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// For what happens only after others' time limits and pauses.
@@ -82,22 +87,48 @@ impl Corner {
         (answer.status, answer.json()["parts"][name].clone())
     }
 
+    /// Holds the task to be in this state, and then to be EXPIRED, which it must not be before results were `kept` for
+    /// that long; of when it came into its state is known that it was after `since`.
+    #[track_caller]
+    pub(crate) fn kept(&self, (service, uuid): (&str, &str), state: &str, since: Instant, kept: Duration) -> Value {
+        let seen = until(LONG, &format!("{service} {uuid} is {state}"), || {
+            let status = self.status(service, uuid);
+            // Looked at late, by a busy machine.
+            let late = status["status"] == "EXPIRED" && since.elapsed() >= kept;
+            Some(status).filter(|status| status["status"] == state || late)
+        });
+        self.state(service, uuid, "EXPIRED");
+        seen
+    }
+
     pub(crate) fn connected(&self) {
         until(LONG, "the broker is back", || (self.part("broker").0 == 200).then_some(()));
     }
 
-    /// Two clients that ask again and again until the task has ended: what each saw, as text, without repetitions.
-    pub(crate) fn watched_by_two(&self, service: &str, uuid: &str) -> [Vec<String>; 2] {
+    /// Two clients that ask again and again until the task has ended: what each saw, as text, without repetitions. The task
+    /// waits after each of its steps until both have seen it.
+    pub(crate) fn watched_by_two(&self, service: &str, uuid: &str, gate: &Gate) -> [Vec<String>; 2] {
+        let seen_by = Mutex::new(HashMap::<String, usize>::new());
+        let has_seen = |step: f64| {
+            let (mut seen_by, step) = (seen_by.lock().unwrap(), step.to_string());
+            let count = seen_by.entry(step.clone()).or_default();
+            *count += 1;
+            if *count == 2 {
+                gate.open_step(step);
+            }
+        };
         let watch = || {
             let mut seen: Vec<String> = Vec::new();
             until(LONG, &format!("the end of {service} {uuid}"), || {
                 let status = self.status(service, uuid);
-                let shown = match status["result"]["current"].as_f64() {
+                let current = status["result"]["current"].as_f64();
+                let shown = match current {
                     Some(current) => format!("{} {current}", status["status"].as_str().unwrap()),
                     None => status["status"].as_str().unwrap().to_owned(),
                 };
                 if seen.last() != Some(&shown) {
                     seen.push(shown);
+                    current.map(&has_seen);
                 }
                 is_end(&status).then_some(())
             });

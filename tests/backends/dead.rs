@@ -3,6 +3,7 @@
 use crate::{
     celery::{Program, Worker},
     corner::{Corner, LONG, publish, queue},
+    gate::Gate,
     support::{is_state, until},
 };
 use lapin::{
@@ -84,13 +85,15 @@ fn a_task_that_a_full_queue_drops_ends_with_the_cause() {
 
 #[test]
 fn what_died_while_the_gateway_was_away_is_heard_afterwards() {
-    let (mut corner, dead, _) = corner("away", &[("x-message-ttl", json!(1000))], "");
+    let (mut corner, dead, _) = corner("away", &[("x-max-length", json!(1))], "");
     let uuid = corner.submit("echo", &[]);
     corner.sent("echo", &uuid);
     corner.gateway.kill9();
+    // Another message takes its place.
+    assert!(publish(corner.broker.url(), "", &corner.queue, "[]", BasicProperties::default()));
     until(LONG, "the task is dead", || (corner.broker.messages(&dead) == 1).then_some(()));
     corner.gateway.restart();
-    given_up(&corner.end("echo", &uuid), &["waited in the queue"]);
+    given_up(&corner.end("echo", &uuid), &["was full"]);
     empty(&corner, &dead);
 }
 
@@ -115,7 +118,8 @@ fn a_dead_letter_ends_nothing_else() {
     assert_eq!(corner.status("echo", &done), end);
 
     // Of one copy, as x-death tells it, while the other is worked on: an end that is only presumed, and yields.
-    let running = corner.submit("sleep", &[("sleep", "3")]);
+    let gate = Gate::new();
+    let running = corner.submit("sleep", &[("sleep", "0.5"), ("gate", gate.name())]);
     corner.state("sleep", &running, "STARTED");
     let mut death = FieldTable::default();
     death.insert("reason".into(), AMQPValue::LongString("expired".into()));
@@ -126,7 +130,8 @@ fn a_dead_letter_ends_nothing_else() {
     let properties = BasicProperties::default().with_correlation_id(running.as_str().into()).with_headers(headers);
     assert!(publish(&url, "", &dead, "[]", properties));
     given_up(&corner.state("sleep", &running, "FAILURE"), &["waited in the queue"]);
-    assert_eq!(corner.state("sleep", &running, "SUCCESS")["result"], json!({"slept": 3.0}));
+    gate.open();
+    assert_eq!(corner.state("sleep", &running, "SUCCESS")["result"], json!({"slept": 0.5}));
     drop(worker);
 
     let log = corner.gateway.log();

@@ -3,11 +3,13 @@
 use crate::{
     celery::{Program, Worker},
     corner::{Corner, LONG},
+    gate::Gate,
     proxy::Proxy,
     redis::Redis,
     support::{is_state, until},
 };
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// A gateway that hears from Redis by way of `address`.
 fn corner(name: &str, redis: &Redis, address: &str, more: &str) -> Corner {
@@ -36,13 +38,20 @@ fn state(uuid: &str, status: &str, result: &Value) -> String {
     json!({"status": status, "result": result, "traceback": null, "children": [], "task_id": uuid}).to_string()
 }
 
+/// As a worker does it: what is published while nobody listens is there to be read.
+fn says(redis: &Redis, uuid: &str, body: &str) {
+    redis.ask(&["SETEX", &key(uuid), "600", body]);
+    redis.ask(&["PUBLISH", &key(uuid), body]);
+}
+
 #[test]
 fn every_state_reaches_every_client() {
     let redis = Redis::shared();
     let corner = corner("kept", &redis, redis.address(), "");
     let worker = worker(&corner, &redis);
-    let uuid = corner.submit("add_progress", &[("sleep", "0.4")]);
-    for seen in corner.watched_by_two("add_progress", &uuid) {
+    let gate = Gate::new();
+    let uuid = corner.submit("add_progress", &[("hold", gate.name())]);
+    for seen in corner.watched_by_two("add_progress", &uuid, &gate) {
         let end = &seen[seen.len() - 4..];
         assert_eq!(end, ["PROGRESS 10", "PROGRESS 50", "PROGRESS 90", "SUCCESS"], "{seen:?}");
     }
@@ -60,16 +69,18 @@ fn what_came_while_the_gateway_was_away_is_read_afterwards() {
     let redis = Redis::shared();
     let mut corner = corner("away", &redis, redis.address(), "");
     let worker = worker(&corner, &redis);
-    let uuid = corner.submit("sleep", &[("sleep", "1")]);
+    let gate = Gate::new();
+    let uuid = corner.submit("sleep", &[("sleep", "0.5"), ("gate", gate.name())]);
     corner.state("sleep", &uuid, "STARTED");
     let failed = corner.submit("fail", &[("msg", "boom")]);
     corner.sent("fail", &failed);
     corner.gateway.kill9();
+    gate.open();
     for (uuid, end) in [(&uuid, "SUCCESS"), (&failed, "FAILURE")] {
         until(LONG, "the worker has written", || redis.ask(&["GET", &key(uuid)]).contains(end).then_some(()));
     }
     corner.gateway.restart();
-    assert_eq!(corner.end("sleep", &uuid)["result"], json!({"slept": 1.0}));
+    assert_eq!(corner.end("sleep", &uuid)["result"], json!({"slept": 0.5}));
     assert_eq!(corner.end("fail", &failed)["result"]["message"], "boom");
     drop(worker);
 }
@@ -112,12 +123,14 @@ fn a_server_that_is_killed_and_comes_back_is_heard_again() {
     let redis = Redis::own();
     let corner = corner("restart", &redis, redis.address(), "");
     let worker = worker(&corner, &redis);
-    let uuid = corner.submit("sleep", &[("sleep", "2")]);
+    let gate = Gate::new();
+    let uuid = corner.submit("sleep", &[("sleep", "0.5"), ("gate", gate.name())]);
     corner.state("sleep", &uuid, "STARTED");
     redis.kill9();
     until(LONG, "the loss is told", || corner.part("results").1.as_str()?.contains("Redis").then_some(()));
+    gate.open();
     redis.start();
-    assert_eq!(corner.end("sleep", &uuid)["result"], json!({"slept": 2.0}));
+    assert_eq!(corner.end("sleep", &uuid)["result"], json!({"slept": 0.5}));
     heard(&corner);
     let other = corner.submit("echo", &[]);
     assert!(is_state(&corner.end("echo", &other), "SUCCESS"));
@@ -136,7 +149,7 @@ fn garbage_harms_its_own_task_and_strangers_none() {
     ];
     let tasks: Vec<_> = garbage.iter().map(|_| corner.submit("echo", &[])).collect();
     tasks.iter().for_each(|uuid| corner.sent("echo", uuid));
-    let said = |uuid: &str, body: &str| drop(redis.ask(&["PUBLISH", &key(uuid), body]));
+    let said = |uuid: &str, body: &str| says(&redis, uuid, body);
     // Celery's own tasks, another installation's, and what is no task's.
     for stranger in ["7d673f98-f401-469f-8d1f-14bb5fc6347f", "0193e5a0-0000-7000-8000-000000000000", "x", ""] {
         (0..5).for_each(|_| said(stranger, &state(stranger, "SUCCESS", &Value::Null)));
@@ -160,7 +173,9 @@ fn results_are_kept_for_their_time() {
     let corner = corner("time", &redis, redis.address(), "[store]\nkeep_results = \"2s\"\n");
     let uuid = corner.submit("echo", &[]);
     corner.sent("echo", &uuid);
-    redis.ask(&["PUBLISH", &key(&uuid), &state(&uuid, "SUCCESS", &json!("fine"))]);
-    assert_eq!(corner.state("echo", &uuid, "SUCCESS")["result"], "fine");
+    let since = Instant::now();
+    says(&redis, &uuid, &state(&uuid, "SUCCESS", &json!("fine")));
+    let seen = corner.kept(("echo", &uuid), "SUCCESS", since, Duration::from_secs(2));
+    assert!(is_state(&seen, "EXPIRED") || seen["result"] == "fine", "{seen}");
     assert_eq!(corner.state("echo", &uuid, "EXPIRED")["result"], Value::Null);
 }

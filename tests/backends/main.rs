@@ -20,6 +20,8 @@
 #[path = "../support/celery.rs"]
 #[allow(dead_code)] // shared with other test programs
 mod celery;
+#[path = "../support/gate.rs"]
+mod gate;
 #[path = "../support/proxy.rs"]
 #[allow(dead_code)] // shared with other test programs
 mod proxy;

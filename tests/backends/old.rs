@@ -3,6 +3,7 @@
 use crate::{
     celery::{Program, Worker},
     corner::Corner,
+    gate::Gate,
 };
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind,
@@ -116,12 +117,28 @@ async fn play(version: Version, url: &str, queue: &str) -> lapin::Result<()> {
         let task = task?;
         task.ack(BasicAckOptions::default()).await?;
         let (id, name) = named(&task, version.protocol);
+        let misc = misc(&task, version.protocol);
         for body in version.bodies(&name) {
             say(&channel, &id, &body.replace("@ID@", &id)).await?;
-            tokio::time::sleep(Duration::from_millis(400)).await;
+            let told: Value = serde_json::from_str(&body).unwrap();
+            let gate = match (misc["hold"].as_str(), misc["gate"].as_str(), told["result"]["current"].as_u64()) {
+                (Some(hold), _, Some(current)) => format!("{hold}{current}"),
+                (_, Some(gate), _) => gate.to_owned(),
+                _ => continue,
+            };
+            while Gate::keeps(&gate) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
     }
     Ok(())
+}
+
+/// What the client has submitted beside the document.
+fn misc(task: &Delivery, protocol: u8) -> Value {
+    let body: Value = serde_json::from_slice(&task.data).unwrap();
+    let arguments = if protocol == 1 { &body["args"] } else { &body[0] };
+    arguments[0]["service"]["misc"].clone()
 }
 
 /// The task's id and name, as a worker of that protocol finds them.

@@ -2,11 +2,13 @@
 
 use crate::{
     corner::{Corner, LONG, publish},
+    gate::Gate,
     old::{CELERY_3_1, CELERY_4_3, Old, Version},
     support::{cancel, is_state, until},
 };
 use lapin::BasicProperties;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 fn corner(name: &str, version: Version, more: &str) -> Corner {
     let broker = format!("result_backend = \"amqp\"\ntask_protocol = {}", version.protocol);
@@ -28,8 +30,9 @@ fn has_queue(corner: &Corner, uuid: &str) -> bool {
 fn works(version: Version, start: fn(Version, &Corner) -> Old) {
     let corner = corner("queues", version, "");
     let worker = start(version, &corner);
-    let uuid = corner.submit("add_progress", &[("sleep", "0.4")]);
-    for seen in corner.watched_by_two("add_progress", &uuid) {
+    let gate = Gate::new();
+    let uuid = corner.submit("add_progress", &[("hold", gate.name())]);
+    for seen in corner.watched_by_two("add_progress", &uuid, &gate) {
         let end = &seen[seen.len() - 4..];
         assert_eq!(end, ["PROGRESS 10", "PROGRESS 50", "PROGRESS 90", "SUCCESS"], "{seen:?}");
     }
@@ -39,8 +42,9 @@ fn works(version: Version, start: fn(Version, &Corner) -> Old) {
 
     let failed = corner.submit("fail", &[("msg", "boom")]);
     assert_eq!(corner.end("fail", &failed)["result"], json!({"code": 301, "message": "boom"}));
-    let started = corner.submit("sleep", &[("sleep", "0.5")]);
+    let started = corner.submit("sleep", &[("sleep", "0"), ("gate", gate.name())]);
     corner.state("sleep", &started, "STARTED");
+    gate.open();
     assert!(is_state(&corner.end("sleep", &started), "SUCCESS"));
 
     // Nothing is left of them with the broker.
@@ -58,9 +62,11 @@ fn works(version: Version, start: fn(Version, &Corner) -> Old) {
 fn loses_nothing(version: Version, start: fn(Version, &Corner) -> Old) {
     let mut corner = corner("away", version, "");
     let worker = start(version, &corner);
-    let uuid = corner.submit("add_progress", &[("sleep", "0.3")]);
+    let gate = Gate::new();
+    let uuid = corner.submit("add_progress", &[("hold", gate.name())]);
     corner.state("add_progress", &uuid, "PROGRESS");
     corner.gateway.kill9();
+    [10, 50, 90].into_iter().for_each(|step| gate.open_step(step));
     until(LONG, "the worker has said its last", || {
         // Four results; the queue is the worker's own, which nobody reads.
         let own = corner.broker.queue(&uuid.replace('-', ""))?;
@@ -124,23 +130,24 @@ fn a_cancelled_task_is_heard_of_until_its_worker_has_said_its_last() {
 fn results_are_kept_for_their_time_and_then_nothing_is_left() {
     let corner = corner("time", CELERY_4_3, "[store]\nkeep_results = \"2s\"\n");
     let worker = CELERY_4_3.played(&corner);
-    let uuid = corner.submit("fail", &[]);
-    assert!(is_state(&corner.end("fail", &uuid), "FAILURE"));
+    let (uuid, since, kept) = (corner.submit("fail", &[]), Instant::now(), Duration::from_secs(2));
+    corner.kept(("fail", &uuid), "FAILURE", since, kept);
     assert_eq!(corner.state("fail", &uuid, "EXPIRED")["result"], Value::Null);
     until(LONG, "the binding is undone", || (!is_bound(&corner, &uuid)).then_some(()));
     drop(worker);
     // Cancelled, and no worker ever speaks of it.
     let cancelled = corner.submit("echo", &[]);
     corner.sent("echo", &cancelled);
+    let since = Instant::now();
     cancel(&corner.gateway, "echo", &cancelled);
-    assert!(is_bound(&corner, &cancelled));
+    assert!(is_bound(&corner, &cancelled) || since.elapsed() >= kept);
     corner.state("echo", &cancelled, "EXPIRED");
     until(LONG, "the binding is undone", || (!is_bound(&corner, &cancelled)).then_some(()));
 }
 
 #[test]
 fn after_an_end_that_was_only_presumed_the_worker_is_still_heard_for_a_while() {
-    let broker = "result_backend = \"amqp\"\nresult_expires = \"5s\"";
+    let broker = "result_backend = \"amqp\"\nresult_expires = \"20s\"";
     let mut corner = Corner::new("presumed", broker, "", "");
     let [replaced, silent] = [(); 2].map(|()| corner.submit("add_progress", &[("wait_limit", "1s")]));
     for uuid in [&replaced, &silent] {

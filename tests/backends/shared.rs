@@ -3,9 +3,11 @@
 use crate::{
     celery::Worker,
     corner::{Corner, LONG, queue},
+    gate::Gate,
     support::{cancel, get, is_state, request, until},
 };
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
 #[test]
 fn two_clients_see_the_same_states_and_there_is_one_consumer_for_all() {
@@ -13,8 +15,9 @@ fn two_clients_see_the_same_states_and_there_is_one_consumer_for_all() {
     let corner = Corner::new("shared", &format!("reply_queue = \"{replies}\""), "", "");
     let worker = Worker::start(&corner.broker, &corner.queue, corner.gateway.directory(), &["--concurrency=2"]);
     let waiting: Vec<_> = (0..20).map(|_| corner.submit("echo", &[])).collect();
-    let uuid = corner.submit("add_progress", &[("sleep", "1")]);
-    for seen in corner.watched_by_two("add_progress", &uuid) {
+    let gate = Gate::new();
+    let uuid = corner.submit("add_progress", &[("hold", gate.name())]);
+    for seen in corner.watched_by_two("add_progress", &uuid, &gate) {
         let end = &seen[seen.len() - 4..];
         assert_eq!(end, ["PROGRESS 10", "PROGRESS 50", "PROGRESS 90", "SUCCESS"], "{seen:?}");
     }
@@ -35,8 +38,9 @@ fn two_clients_see_the_same_states_and_there_is_one_consumer_for_all() {
 fn a_result_that_is_no_longer_kept_is_expired_and_a_task_that_waits_is_not() {
     let corner = Corner::new("kept", "", "", "[store]\nkeep_results = \"2s\"\n");
     let waiting = corner.submit("echo", &[]);
+    let since = Instant::now();
     let worker = Worker::start(&corner.broker, &corner.queue, corner.gateway.directory(), &[]);
-    assert!(is_state(&corner.end("echo", &waiting), "SUCCESS"));
+    corner.kept(("echo", &waiting), "SUCCESS", since, Duration::from_secs(2));
     let cancelled = corner.submit("sleep", &[("sleep", "60")]);
     corner.state("sleep", &cancelled, "STARTED");
     assert!(is_state(&cancel(&corner.gateway, "sleep", &cancelled), "REVOKED"));

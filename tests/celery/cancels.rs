@@ -1,6 +1,7 @@
 //! Cancelled while it waits, runs, is done; workers that were away then.
 
 use crate::{
+    celery::Worker,
     corner::{Corner, LONG, common},
     support::{cancel, until},
 };
@@ -50,7 +51,9 @@ fn what_was_cancelled_while_it_waited_is_not_run_by_a_worker_that_comes_later() 
     revoked(&corner, &cancelled[1], "revoked");
     let after = marking(&corner, &third, "0.1");
 
-    let _worker = corner.worker(&[]);
+    // It asks what was cancelled before it takes the first task, and the gateway tells it.
+    let (broker, directory) = (&corner.broker, corner.gateway.directory());
+    let _worker = Worker::start_after_hearing(broker, &corner.queue, directory, &cancelled);
     // First in, first out: when this one is done, those before it have been looked at.
     assert_eq!(corner.end("sleep", &after)["status"], "SUCCESS");
     assert!(third.exists() && !first.exists() && !second.exists(), "a cancelled task was run");

@@ -106,6 +106,11 @@ impl Corner {
         (answer.status, answer.json()["parts"].clone())
     }
 
+    /// Waits until the gateway has noticed that it cannot send: before that it sends into a connection that is gone.
+    pub(crate) fn cannot_publish(&self) {
+        until(LONG, "its absence is told", || self.ready().1["broker"].as_str()?.contains("publish: ").then_some(()));
+    }
+
     /// Waits until the broker can be used.
     pub(crate) fn connected(&self) {
         until(LONG, "the broker is back", || (self.ready().0 == 200).then_some(()));

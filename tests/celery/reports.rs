@@ -2,6 +2,7 @@
 
 use crate::{
     corner::{Corner, LONG, common},
+    gate::Gate,
     support::{is_end, until},
 };
 use serde_json::{Value, json};
@@ -46,18 +47,19 @@ fn a_task_without_document_has_a_null_for_it() {
 #[test]
 fn progress_is_shown_as_the_worker_tells_it() {
     let corner = common();
-    let uuid = corner.submit("add_progress", &[("sleep", "0.6")]);
+    let gate = Gate::new();
+    let uuid = corner.submit("add_progress", &[("hold", gate.name())]);
     let mut seen = Vec::new();
     let end = until(LONG, "the end of add_progress", || {
         let status = corner.status("add_progress", &uuid);
         if status["status"] == "PROGRESS" && seen.last() != Some(&status["result"]) {
+            gate.open_step(&status["result"]["current"]);
             seen.push(status["result"].clone());
         }
         Some(status).filter(is_end)
     });
     let currents: Vec<_> = seen.iter().filter_map(|meta| meta["current"].as_u64()).collect();
-    assert!(!currents.is_empty() && currents.iter().all(|n| [10, 50, 90].contains(n)), "{seen:?}");
-    assert!(currents.is_sorted(), "{currents:?}");
+    assert_eq!(currents, [10, 50, 90], "{seen:?}");
     let meta = &seen[0];
     let known = ["current", "total", "worker_id_version", "start_time", "host", "type"];
     assert_eq!(meta.as_object().unwrap().len(), known.len(), "{meta}");
@@ -71,30 +73,36 @@ fn progress_is_shown_as_the_worker_tells_it() {
 #[test]
 fn started_has_no_result() {
     let corner = common();
-    let uuid = corner.submit("sleep", &[("sleep", "1.5")]);
+    let gate = Gate::new();
+    let uuid = corner.submit("sleep", &[("sleep", "0.5"), ("gate", gate.name())]);
     let status = corner.state("sleep", &uuid, "STARTED");
     assert_eq!((&status["result"], status["started"].is_string()), (&Value::Null, true), "{status}");
+    gate.open();
     let end = corner.end("sleep", &uuid);
-    assert_eq!((&end["status"], &end["result"]), (&json!("SUCCESS"), &json!({"slept": 1.5})));
+    assert_eq!((&end["status"], &end["result"]), (&json!("SUCCESS"), &json!({"slept": 0.5})));
 }
 
 #[test]
 fn a_task_that_a_worker_holds_back_is_received() {
     let corner = Corner::new("received");
     let _worker = corner.worker(&["-E"]);
-    let first = corner.submit("sleep", &[("sleep", "5")]);
+    let gate = Gate::new();
+    let first = corner.submit("sleep", &[("sleep", "0"), ("gate", gate.name())]);
     let second = corner.submit("echo", &[]);
     let status = corner.state("echo", &second, "RECEIVED");
     assert_eq!((&status["result"], &status["started"]), (&Value::Null, &Value::Null), "{status}");
     corner.state("sleep", &first, "STARTED");
+    gate.open();
     assert_eq!(corner.end("echo", &second)["status"], "SUCCESS");
 }
 
 #[test]
 fn a_state_that_the_worker_invents_is_shown_with_its_result() {
     let corner = common();
-    let uuid = corner.submit("custom_state", &[("end", "success"), ("sleep", "1.5"), ("state", "STORING")]);
+    let gate = Gate::new();
+    let uuid = corner.submit("custom_state", &[("end", "success"), ("gate", gate.name()), ("state", "STORING")]);
     assert_eq!(corner.state("custom_state", &uuid, "STORING")["result"], json!({"a": 1}));
+    gate.open();
     assert_eq!(corner.end("custom_state", &uuid)["result"], json!({"a": 2}));
     // A task that leaves it at that.
     let uuid = corner.submit("custom_state", &[]);
@@ -104,9 +112,11 @@ fn a_state_that_the_worker_invents_is_shown_with_its_result() {
 #[test]
 fn a_retry_tells_why_and_goes_on() {
     let corner = common();
-    let uuid = corner.submit("retry", &[("countdown", "1.5")]);
+    let gate = Gate::new();
+    let uuid = corner.submit("retry", &[("gate", gate.name())]);
     let status = corner.state("retry", &uuid, "RETRY");
     assert_eq!(status["result"], json!({"code": 105, "message": "transient problem"}));
+    gate.open();
     let end = corner.end("retry", &uuid);
     assert_eq!((&end["status"], &end["result"]), (&json!("SUCCESS"), &json!({"attempt": 1})));
 }
@@ -171,11 +181,13 @@ fn a_task_that_no_worker_knows_fails_and_is_named() {
 #[test]
 fn a_worker_of_another_version_is_told_until_it_is_done() {
     let corner = common();
-    let uuid = corner.submit("versioned", &[("sleep", "0.6")]);
+    let gate = Gate::new();
+    let uuid = corner.submit("versioned", &[("hold", gate.name())]);
     let path = format!("/versioned/status?uuid={uuid}");
     let refusal = until(LONG, "progress of another version", || Some(corner.get(&path)).filter(|a| a.status != 200));
     let message = refusal.refused(400, 204);
     assert!(message.contains("1.2.3") && message.contains("9.9.9"), "{message}");
+    [10, 50, 90].into_iter().for_each(|step| gate.open_step(step));
     let end = until(LONG, "its end", || Some(corner.get(&path)).filter(|a| a.status == 200).map(|a| a.json()));
     assert_eq!((&end["status"], &end["result"][0]["n"]), (&json!("SUCCESS"), &json!(42)), "{end}");
 }

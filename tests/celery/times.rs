@@ -19,6 +19,21 @@ fn corner(broker: Rabbit, store: &str, times: &str) -> Corner {
     Corner::with("times", broker, &format!("[store]\nurl = \"{store}\"\n{times}\n"))
 }
 
+/// A task that ended because there was no queue for it.
+#[track_caller]
+fn unroutable(corner: &Corner) -> String {
+    until(LONG, "the broker says that there is no queue", || {
+        let uuid = corner.submit("echo", &[]);
+        let end = corner.end("echo", &uuid);
+        // A broker that a busy machine lets answer late is another reason, and then the right one.
+        if end["reason"].as_str().is_some_and(|why| why.contains("could not be reached")) {
+            return None;
+        }
+        expired(corner, &uuid, "there was no queue for it");
+        Some(uuid)
+    })
+}
+
 #[track_caller]
 fn expired(corner: &Corner, uuid: &str, why: &str) {
     let end = corner.end("echo", uuid);
@@ -30,7 +45,8 @@ fn expired(corner: &Corner, uuid: &str, why: &str) {
 #[test]
 fn no_task_waits_for_ever_and_each_end_says_why() {
     for (name, store, _alive) in stores() {
-        let corner = corner(Rabbit::shared(), &store, "task_timeout = \"2s\"");
+        // Longer than a busy machine takes to send a task, or to do one.
+        let corner = corner(Rabbit::shared(), &store, "task_timeout = \"12s\"");
         corner.connected();
 
         // In a queue that exists it may wait.
@@ -38,8 +54,7 @@ fn no_task_waits_for_ever_and_each_end_says_why() {
         corner.sent("echo", &waits);
         // No queue takes it: tried again and again, until its time is over.
         corner.broker.delete(&corner.queue);
-        let unroutable = corner.submit("echo", &[]);
-        expired(&corner, &unroutable, "there was no queue for it");
+        let unroutable = unroutable(&corner);
         expired(&corner, &waits, "the queue that it waited in is gone");
         assert_eq!(corner.status("echo", &unroutable)["attempts"], 0, "{name}: none of them arrived");
 
@@ -64,12 +79,16 @@ fn what_waits_in_its_queue_is_alive() {
     assert_eq!(corner.end("echo", &gone)["status"], "EXPIRED");
     assert_eq!(corner.status("echo", &uuid)["status"], "PENDING");
     let worker = corner.worker(&[]);
-    assert_eq!(corner.end("echo", &uuid)["status"], "SUCCESS");
+    // (A worker that takes its time may be given up before: what it says at last replaces that.)
+    corner.state("echo", &uuid, "SUCCESS");
     // A run that says nothing for so long is given up, and stopped.
     let silent = corner.end("sleep", &later);
     assert!(silent["reason"].as_str().is_some_and(|why| why.contains("no sign of life from a worker")), "{silent}");
-    let stopped = format!("Terminating {later}");
-    until(LONG, "the worker is told", || worker.log().contains(&stopped).then_some(()));
+    // Or dropped, if the worker did not get so far.
+    let (stopped, dropped) =
+        (format!("Terminating {later}"), format!("Discarding revoked task: worker.sleep[{later}]"));
+    let told = || worker.log().contains(&stopped) || worker.log().contains(&dropped);
+    until(LONG, "the worker is told", || told().then_some(()));
 }
 
 #[test]
@@ -85,7 +104,7 @@ fn a_task_that_could_never_be_sent_ends_too() {
 #[test]
 fn results_and_records_are_kept_for_their_time() {
     for (name, store, _alive) in stores() {
-        let corner = corner(Rabbit::shared(), &store, "keep_results = \"2s\"\nkeep_records = \"6s\"");
+        let corner = corner(Rabbit::shared(), &store, "keep_results = \"2s\"\nkeep_records = \"20s\"");
         corner.connected();
         let _worker = corner.worker(&[]);
         let tasks: Vec<_> = (0..40).map(|_| corner.submit("echo", &[])).collect();

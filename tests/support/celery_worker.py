@@ -17,15 +17,21 @@ What a task shall do stands in `misc`. A value may be text (it was a query argum
 |---|---|---|
 | echo | | returns its argument |
 | call | | returns what its Celery has read of the call |
-| add_progress | steps (10,50,90), sleep (0.2 s each), version (1.2.3) | a PROGRESS a step, then a list with one annotation |
+| add_progress | steps (10,50,90), sleep (0.2 s each) or hold (files), version (1.2.3) | a PROGRESS a step, then a list with one annotation |
 | fail | exc (ValueError), msg or args ([…]) | raises that exception class; `args` = [] raises it without arguments; exc = unpickleable: a class that Celery has to wrap; exc = exit: the process dies |
-| retry | retries (1), countdown (0.5 s), reason (transient problem) | so many RETRYs, then {"attempt": n} |
-| sleep | sleep (1 s), mark (a file) | STARTED; touches the file every 0.1 s until it is done, then {"slept": s} |
-| custom_state | state (MYSTATE), end (ignore or success), sleep (0 s) | stores that state with {"a": 1}, and stays there or succeeds |
+| retry | retries (1), countdown (0.5 s), reason (transient problem), gate | so many RETRYs, then {"attempt": n} |
+| sleep | sleep (1 s), mark (a file), gate | STARTED; touches the file every 0.1 s until it is done, then {"slept": s} |
+| custom_state | state (MYSTATE), end (ignore or success), gate | stores that state with {"a": 1}, and stays there or succeeds |
 | huge | size (1000000) | returns a text of so many bytes |
 | nan | | returns a float that JSON does not have |
 | reject | run (0 s) | acknowledges late, says nothing, and rejects its message for good |
 | reject_loudly | | the same, but its worker stores what it raised (since Celery 5.7) |
+
+`gate` is a file: the task has told what it tells on its way, and waits until the file is there. `hold` is the beginning of
+such a file's name, the step is its end. Both are the test's: where their directory is gone, nobody waits any more.
+
+MINGLE_UNTIL: a worker that starts asks its neighbours what was revoked until they name these tasks (with commas between
+them), for a minute at most. Celery gives them a second, in which a busy machine does not answer.
 """
 
 import builtins
@@ -73,9 +79,31 @@ def __getattr__(name):
     return kind
 
 
+if os.environ.get("MINGLE_UNTIL"):
+    from celery.worker.consumer.mingle import Mingle
+
+    ask_neighbours = Mingle.send_hello
+
+    def ask_until_named(self, consumer):
+        deadline, missing = time.monotonic() + 60, set(os.environ["MINGLE_UNTIL"].split(","))
+        while True:
+            replies = ask_neighbours(self, consumer)
+            told = [(reply or {}).get("revoked") or () for reply in replies.values()]
+            if missing.issubset(uuid for revoked in told for uuid in revoked) or time.monotonic() >= deadline:
+                return replies
+
+    Mingle.send_hello = ask_until_named
+
+
 def misc(argument):
     """What the task shall do."""
     return argument["service"]["misc"] or {}
+
+
+def pass_gate(file):
+    """Waits for a file of a test's, if one is named, as long as that test goes on."""
+    while file and not os.path.exists(file) and os.path.isdir(os.path.dirname(file)):
+        time.sleep(0.02)
 
 
 def number(values, key, default):
@@ -132,7 +160,10 @@ def add_progress(self, argument):
             "type": argument["service"]["type"],
         }
         self.update_state(state="PROGRESS", meta=meta)
-        time.sleep(number(values, "sleep", 0.2))
+        if values.get("hold"):
+            pass_gate(f"{values['hold']}{int(step)}")
+        else:
+            time.sleep(number(values, "sleep", 0.2))
     return [{"@id": "progress", "@version": version, "text": "héllo ✓", "n": 42}]
 
 
@@ -155,6 +186,7 @@ def retry(self, argument):
     if self.request.retries < number(values, "retries", 1):
         cause = ValueError(values.get("reason", "transient problem"))
         raise self.retry(exc=cause, countdown=number(values, "countdown", 0.5))
+    pass_gate(values.get("gate"))
     return {"attempt": self.request.retries}
 
 
@@ -162,6 +194,7 @@ def retry(self, argument):
 def sleep(argument):
     values = misc(argument)
     seconds, mark = number(values, "sleep", 1.0), values.get("mark")
+    pass_gate(values.get("gate"))
     started = time.monotonic()
     while (left := started + seconds - time.monotonic()) > 0:
         if mark:
@@ -175,7 +208,7 @@ def sleep(argument):
 def custom_state(self, argument):
     values = misc(argument)
     self.update_state(state=values.get("state", "MYSTATE"), meta={"a": 1})
-    time.sleep(number(values, "sleep", 0.0))
+    pass_gate(values.get("gate"))
     if values.get("end", "ignore") == "success":
         return {"a": 2}
     raise Ignore()

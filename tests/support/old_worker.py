@@ -7,9 +7,11 @@
 |---|---|---|
 | echo | | returns its argument |
 | call | | returns what its Celery has read of the call |
-| add_progress | sleep (0.3 s each) | PROGRESS 10, 50 and 90, then a list with one annotation |
+| add_progress | hold (files) | PROGRESS 10, 50 and 90, then a list with one annotation |
 | fail | msg (boom) | raises DownloadError |
-| sleep | sleep (1 s) | STARTED, then {"slept": s} |
+| sleep | sleep (1 s), gate (a file) | STARTED, then {"slept": s} |
+
+`hold` and `gate` are as in celery_worker.py.
 """
 
 import os
@@ -30,6 +32,11 @@ class DownloadError(Exception):
 
 def misc(argument):
     return argument["service"]["misc"] or {}
+
+
+def pass_gate(name):
+    while name and not os.path.exists(name) and os.path.isdir(os.path.dirname(name)):
+        time.sleep(0.02)
 
 
 @app.task(name="worker.echo")
@@ -70,7 +77,8 @@ def add_progress(self, argument):
             "type": argument["service"]["type"],
         }
         self.update_state(state="PROGRESS", meta=meta)
-        time.sleep(float(misc(argument).get("sleep", 0.3)))
+        if misc(argument).get("hold"):
+            pass_gate("%s%d" % (misc(argument)["hold"], step))
     return [{"@id": "prog_annotation", "@version": "1.2.3", "text": u"h\u00e9llo \u2713", "n": 42}]
 
 
@@ -82,5 +90,6 @@ def fail(argument):
 @app.task(name="worker.sleep", track_started=True)
 def sleep(argument):
     seconds = float(misc(argument).get("sleep", 1.0))
+    pass_gate(misc(argument).get("gate"))
     time.sleep(seconds)
     return {"slept": seconds}
