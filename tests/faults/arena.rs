@@ -77,9 +77,21 @@ impl Arena {
         )
     }
 
-    /// Sets the gateway's clock to the true time and so much (`+3h`, `-10m`).
+    /// Sets the gateway's clock to the true time and so much (`+3h`, `-10m`). At once: it is read all the time.
     pub(crate) fn set_clock(&self, offset: &str) {
-        fs::write(self.workshop.path("clock"), format!("{offset}\n")).unwrap();
+        let (new, clock) = (self.workshop.path("clock.new"), self.workshop.path("clock"));
+        fs::write(&new, format!("{offset}\n")).unwrap();
+        fs::rename(new, clock).unwrap();
+    }
+
+    /// Ends all connections between gateway and broker, admits no new ones, and waits until the gateway has noticed: before
+    /// that it sends into a connection that is gone, which counts as an attempt.
+    pub(crate) fn cut_off(&self) {
+        self.wire.cut();
+        until(LONG, "the gateway has noticed", || {
+            let parts = get(&format!("{}/readyz", self.gateway.url())).json()["parts"].clone();
+            parts["broker"].as_str()?.contains("publish: ").then_some(())
+        });
     }
 
     fn start(

@@ -1,7 +1,7 @@
 //! A network between a client of RabbitMQ and its broker that knows frames: it can stop at one, lose some, reorder
 //! confirms, be slow, fall silent, be cut.
 
-use crate::support::PATIENCE;
+use crate::place::LONG;
 use std::{
     collections::HashMap,
     io::{ErrorKind, Read, Write},
@@ -147,7 +147,7 @@ impl Wire {
     /// Waits until it has stopped.
     pub(crate) fn stopped(&self) {
         let (rules, late) =
-            self.shared.changed.wait_timeout_while(self.shared.rules(), PATIENCE, |rules| !rules.held).unwrap();
+            self.shared.changed.wait_timeout_while(self.shared.rules(), LONG, |rules| !rules.held).unwrap();
         assert!(!late.timed_out(), "the frame did not come: {:?}", rules.trap);
     }
 
@@ -194,7 +194,13 @@ fn connect(shared: &Arc<Shared>, number: usize, client: TcpStream, server: TcpSt
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let copies = [&client, &server, &client, &server].map(|stream| stream.try_clone());
     let [Ok(to_client), Ok(to_server), Ok(one), Ok(other)] = copies else { return };
-    shared.connections.lock().unwrap().extend([(number, one), (number, other)]);
+    let mut connections = shared.connections.lock().unwrap();
+    // It may have been cut while we connected.
+    if shared.rules().refuse {
+        return;
+    }
+    connections.extend([(number, one), (number, other)]);
+    drop(connections);
     for (side, from, to) in [(Side::Client, client, to_server), (Side::Server, server, to_client)] {
         let _ = from.set_read_timeout(Some(TOGETHER));
         let pump = Pump { shared: shared.clone(), number, side, to, held: Vec::new(), singles: HashMap::new() };

@@ -14,6 +14,8 @@
 #[path = "../support/celery.rs"]
 #[allow(dead_code)] // shared with other test programs
 mod celery;
+#[path = "../support/gate.rs"]
+mod gate;
 #[path = "../support/postgres.rs"]
 #[allow(dead_code)] // shared with other test programs
 mod postgres;

@@ -9,8 +9,9 @@ use std::{
     collections::HashSet,
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 #[test]
@@ -19,7 +20,7 @@ fn a_rolling_restart_loses_nothing() {
     town.work();
     let gateways = [town.gateway(), town.gateway()];
     let urls = Mutex::new(gateways.each_ref().map(Gateway::url));
-    let (enough, count) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (enough, count, longest) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicU64::new(0));
     let client = |name: usize| {
         let mut accepted = Vec::new();
         while !enough.load(Ordering::Relaxed) {
@@ -39,7 +40,11 @@ fn a_rolling_restart_loses_nothing() {
         let gateways = gateways.into_iter().enumerate().map(|(n, mut gateway)| {
             for _ in 0..2 {
                 ten_more();
-                gateway.stop_and_start();
+                let stopping = Instant::now();
+                gateway.terminate();
+                assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.log());
+                longest.fetch_max(stopping.elapsed().as_millis() as u64, Ordering::Relaxed);
+                gateway.restart();
                 ready(&gateway);
                 urls.lock().unwrap()[n] = gateway.url();
             }
@@ -53,7 +58,10 @@ fn a_rolling_restart_loses_nothing() {
     });
     assert_eq!(accepted.iter().collect::<HashSet<_>>().len(), accepted.len(), "each key is one task");
     let again = town.all_succeed(&gateways[0], &accepted);
-    assert!(again * 10 <= accepted.len(), "stopped in order, few are unsure: {again} of {}", accepted.len());
+    // One that stops waits for the confirms that are out, but not for ever.
+    let had_time = longest.load(Ordering::Relaxed) < 5_000;
+    let few = again * 10 <= accepted.len();
+    assert!(few || !had_time, "stopped in order, few are unsure: {again} of {}", accepted.len());
     let kept = town.store.number("SELECT count(*) FROM service_gateway.task");
     assert_eq!(kept, accepted.len() as i64, "a client that asked twice got one task");
     town.nothing_waits();

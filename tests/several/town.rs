@@ -75,10 +75,22 @@ impl Town {
         until(LONG, "the broker has the task", sent);
     }
 
+    /// Starts the worker, which does not begin before it was told that these tasks were revoked: one process.
+    pub(crate) fn work_after_hearing(&mut self, revoked: &[String]) {
+        let worker = Worker::start_after_hearing(&self.broker, &self.queue, self.directory.path(), revoked);
+        self.worker = Some(worker);
+    }
+
     /// Starts the worker: two processes.
     pub(crate) fn work(&mut self) {
         let arguments = ["--concurrency=2"];
         self.worker = Some(Worker::start(&self.broker, &self.queue, self.directory.path(), &arguments));
+    }
+
+    /// Has the worker done this task?
+    pub(crate) fn has_done(&self, uuid: &str) -> bool {
+        let log = self.worker.as_ref().expect("a worker works").log();
+        log.lines().any(|line| line.contains(&format!("[{uuid}] succeeded")))
     }
 
     /// How often the worker got each of these tasks.
@@ -114,6 +126,13 @@ impl Town {
         again
     }
 
+    /// For how long the gateways have their leases at least.
+    pub(crate) fn shortest_lease(&self) -> Duration {
+        let left = "SELECT min(lease_until) - (extract(epoch FROM clock_timestamp()) * 1000)::bigint \
+                    FROM service_gateway.gateway";
+        Duration::from_millis(self.store.number(left).try_into().unwrap_or(0))
+    }
+
     /// Waits until nothing is left to be sent.
     #[track_caller]
     pub(crate) fn nothing_waits(&self) {
@@ -126,6 +145,16 @@ impl Town {
 #[track_caller]
 pub(crate) fn ready(gateway: &Gateway) {
     until(LONG, "the gateway is ready", || (get(&format!("{}/readyz", gateway.url())).status == 200).then_some(()));
+}
+
+/// Waits until a gateway whose network was cut has noticed it: before that it sends into a connection that is gone, which
+/// counts as an attempt.
+#[track_caller]
+pub(crate) fn cannot_publish(gateway: &Gateway) {
+    until(LONG, "the gateway has noticed", || {
+        let parts = get(&format!("{}/readyz", gateway.url())).json()["parts"].clone();
+        parts["broker"].as_str()?.contains("publish: ").then_some(())
+    });
 }
 
 /// Follows a task to its end.

@@ -102,13 +102,14 @@ impl Proxy {
 #[allow(clippy::unwrap_used)] // tests
 fn connect(network: &Arc<Network>, client: TcpStream, server: TcpStream) {
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let copies = [client.try_clone(), server.try_clone(), client.try_clone()];
-    let [Ok(to_client), Ok(to_server), Ok(known)] = copies else { return };
+    let copies = [&client, &server, &client, &server].map(|stream| stream.try_clone());
+    let [Ok(to_client), Ok(to_server), Ok(near), Ok(far)] = copies else { return };
     let mut connections = network.connections.lock().unwrap();
     if network.mode.load(SeqCst) == CUT {
         return;
     }
-    connections.push(known);
+    // Both ends: what a thread has read when the network is cut arrives nowhere.
+    connections.extend([near, far]);
     drop(connections);
     for (from, to, lost) in [(client, to_server, NO_REQUESTS), (server, to_client, NO_ANSWERS)] {
         let network = network.clone();

@@ -25,7 +25,7 @@ fn before_the_commit_nothing_exists(kind: Kind) {
 fn after_the_commit_the_same_key_is_the_same_task(kind: Kind) {
     let mut arena = Arena::new(kind);
     // Not published before the process dies, so that whatever is published later is seen.
-    arena.wire.cut();
+    arena.cut_off();
     let (url, heard) = (arena.gateway.url(), Mutex::new(None));
     arena.dies_before_the_answer(|| *heard.lock().unwrap() = Some(try_submit(&url, "key", &[("n", "1")])));
     let heard = heard.into_inner().unwrap().expect("the client was told something");
@@ -45,7 +45,7 @@ fn after_the_commit_the_same_key_is_the_same_task(kind: Kind) {
 
 fn after_the_answer_it_is_sent(kind: Kind) {
     let mut arena = Arena::new(kind);
-    arena.wire.cut();
+    arena.cut_off();
     let uuids: Vec<_> = (0..5).map(|_| arena.submit(&[])).collect();
     arena.gateway.kill9();
     arena.wire.heal();

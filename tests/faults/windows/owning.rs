@@ -3,7 +3,7 @@
 use crate::{
     place::{LONG, Workshop, ready, sent, submit},
     rabbit::Rabbit,
-    support::{Gateway, until},
+    support::{Gateway, get, until},
     wire::Wire,
 };
 
@@ -15,6 +15,7 @@ fn a_second_gateway_on_the_file_waits_for_the_first_ones_end() {
     let mut first = Gateway::start(&workshop.configuration(wire.url(), &store));
     ready(&first);
     wire.cut();
+    until(LONG, "it has noticed", || (get(&format!("{}/readyz", first.url())).status == 503).then_some(()));
     let uuids: Vec<_> = (0..5).map(|_| submit(&first, &[])).collect();
 
     let configuration = workshop.configuration(broker.url(), &store);
