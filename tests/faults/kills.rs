@@ -14,10 +14,7 @@ use crate::{
     verdict::Verdict,
 };
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
-    },
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     time::{Duration, Instant},
 };
 
@@ -63,6 +60,11 @@ struct Killing {
 }
 
 impl Killing {
+    /// A busy machine may let the whole time pass before anything is.
+    fn has_killed(&self) -> bool {
+        self.gateway.load(SeqCst) > 0 && self.broker.load(SeqCst) > 0
+    }
+
     /// Waits for a random time; `false` if the end came meanwhile.
     fn wait(&self, chance: &mut Chance, low: u64, high: u64) -> bool {
         let next = Instant::now() + chance.between(low, high);
@@ -82,7 +84,6 @@ fn run(what: &str, store: Option<Postgres>, time: Duration) {
     let toml = workshop.configuration(broker.url(), &url) + "[telemetry]\nlog = \"warn,service_gateway::cli=info\"\n";
     let mut gateway = Gateway::start(&toml);
     ready(&gateway);
-    let address = Arc::new(Mutex::new(gateway.url()));
     let killing = Killing {
         over: AtomicBool::new(false),
         seed: seed(),
@@ -92,16 +93,18 @@ fn run(what: &str, store: Option<Postgres>, time: Duration) {
         store: AtomicU64::new(0),
     };
     println!("\n{what}: seed {} (again: SG_FAULTS_SEED={0})", killing.seed);
-    let load = Load::begin(address.clone(), RATE);
+    let load = Load::begin(gateway.url(), RATE);
     std::thread::scope(|scope| {
-        scope.spawn(|| kill_gateways(&killing, &mut gateway, &address));
+        scope.spawn(|| kill_gateways(&killing, &mut gateway));
         scope.spawn(|| kill_brokers(&killing, &broker));
         scope.spawn(|| kill_workers(&killing, &workshop, broker.url()));
         if let Some(store) = &store {
             scope.spawn(|| kill_stores(&killing, store));
         }
+        let _ends = EndsAll(&killing);
         let (begun, mut told) = (Instant::now(), Instant::now());
-        while begun.elapsed() < time && !killing.over.load(SeqCst) {
+        while (begun.elapsed() < time || !killing.has_killed()) && !killing.over.load(SeqCst) {
+            assert!(begun.elapsed() < time + LONG, "nothing was killed: {}", kills(&killing));
             pause(100);
             if told.elapsed() > Duration::from_secs(60) {
                 told = Instant::now();
@@ -116,7 +119,6 @@ fn run(what: &str, store: Option<Postgres>, time: Duration) {
     let verdict = Verdict::of(&gateway, &workshop, told, patience);
     println!("{what}: seed {}\n  killed: {}\n{verdict}", killing.seed, kills(&killing));
     verdict.holds();
-    assert!(killing.gateway.load(SeqCst) > 0 && killing.broker.load(SeqCst) > 0, "nothing was killed");
 }
 
 fn kills(killing: &Killing) -> String {
@@ -136,7 +138,7 @@ impl Drop for EndsAll<'_> {
     }
 }
 
-fn kill_gateways(killing: &Killing, gateway: &mut Gateway, address: &Mutex<String>) {
+fn kill_gateways(killing: &Killing, gateway: &mut Gateway) {
     let _ends = EndsAll(killing);
     let mut chance = Chance::new(killing.seed, 1);
     while killing.wait(&mut chance, 100, 2_500) {
@@ -149,7 +151,6 @@ fn kill_gateways(killing: &Killing, gateway: &mut Gateway, address: &Mutex<Strin
             tries += 1;
             assert!(tries < TRIES && why.contains("PostgreSQL cannot be reached"), "try {tries}: {why}");
         }
-        *address.lock().unwrap() = gateway.url();
     }
 }
 

@@ -50,10 +50,10 @@ impl Verdict {
             }
             ends.insert(uuid.as_str(), status);
         }
-        // A run that only the broker explains may go on after its task's end: it is counted when it is heard of.
-        settled(gateway, workshop, &ends, deadline);
+        // A run that only the broker explains may go on after its task's end: it is counted when it is heard of. One that
+        // begins only now is nobody's to have heard of.
+        let begun = settled(gateway, workshop, &ends, deadline);
         let now: HashMap<&str, Value> = ends.keys().map(|uuid| (*uuid, last(gateway, uuid, Instant::now()))).collect();
-        let begun = workshop.begun();
         for (uuid, seen) in &ends {
             let now = &now[uuid];
             if is_end(seen) && (now["status"] != seen["status"] || now["result"] != seen["result"]) {
@@ -133,18 +133,23 @@ fn last(gateway: &Gateway, uuid: &str, deadline: Instant) -> Value {
     })
 }
 
-/// Waits until each run that was begun is known to the gateway, or will not be.
-fn settled(gateway: &Gateway, workshop: &Workshop, ends: &HashMap<&str, Value>, deadline: Instant) {
+/// Waits until each run that was begun is known to the gateway, or will not be; gives how often each task was.
+fn settled(
+    gateway: &Gateway,
+    workshop: &Workshop,
+    ends: &HashMap<&str, Value>,
+    deadline: Instant,
+) -> HashMap<String, usize> {
     let known = |uuid: &str, runs: usize| {
         let attempts = last(gateway, uuid, deadline)["attempts"].as_u64().unwrap_or(0);
         runs < 2 || attempts > 1 || !ends.contains_key(uuid)
     };
-    let soon = Instant::now() + Duration::from_secs(20);
+    let soon = Instant::now() + Duration::from_secs(60);
     until(LONG, "what ran again is heard of", || {
         let begun = workshop.begun();
         let all = begun.iter().all(|(uuid, runs)| *runs < 2 || known(uuid, *runs));
-        (all || Instant::now() >= soon.min(deadline)).then_some(())
-    });
+        (all || Instant::now() >= soon.min(deadline)).then_some(begun)
+    })
 }
 
 fn taken(status: &Value) -> Option<Duration> {
