@@ -3,11 +3,23 @@
 use super::{Answer, Gateway, PATIENCE, get, request, until};
 use serde_json::Value;
 
-/// Submits to a service without a token; gives the uuid.
+/// Submits to a service without a token; gives the uuid. As a client does that means to have one task: a store that a
+/// busy machine lets wait (for its disk, say) answers that nobody knows whether the task was accepted, and is asked again.
 #[track_caller]
 pub(crate) fn submit(gateway: &Gateway, service: &str, form: &[(&str, &str)]) -> String {
-    let answer = request("POST", &format!("{}/{service}/annotate", gateway.url())).form(form).send();
+    let key = uuid::Uuid::now_v7().to_string();
+    let answer = until(PATIENCE, "the store has time", || {
+        let url = format!("{}/{service}/annotate", gateway.url());
+        let answer = request("POST", &url).header("Idempotency-Key", &key).form(form).send();
+        Some(answer).filter(|answer| !has_to_ask_again(answer))
+    });
     accepted(&answer)
+}
+
+/// Does the answer say that the store did not answer in time, or that it is still at it?
+fn has_to_ask_again(answer: &Answer) -> bool {
+    let slow = ["it may have been accepted", "the store cannot take it now"];
+    answer.status == 409 || (answer.status == 503 && slow.iter().any(|words| answer.text().contains(words)))
 }
 
 /// The uuid of an accepted submission.
