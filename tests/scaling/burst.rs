@@ -7,14 +7,13 @@ use crate::{
 };
 use std::time::Instant;
 
-/// A task takes about so many seconds; every start tells who it was.
-const SCRIPT: &str = "echo $0 >> began; sleep 1";
+/// A task takes about so many seconds, but waits before that as long as it is held up; every start tells who it was.
+const SCRIPT: &str = "echo $0 >> @DIR@/began; while [ -e @DIR@/hold ]; do sleep 0.1; done; sleep 1";
 
 #[test]
 fn a_burst_starts_workers_clears_and_ends_at_the_floor_with_nothing_lost() {
     let scaling = "target_wait = \"10s\"\nstart_time = \"2s\"\nkeep_idle = \"3s\"\nmax_workers = 6";
-    let script = SCRIPT.replace("began", "@DIR@/began");
-    let place = Place::new(Rabbit::shared(), &script, scaling, "[scaling]\ninterval = \"1s\"\n");
+    let place = Place::new(Rabbit::shared(), SCRIPT, scaling, "[scaling]\ninterval = \"1s\"\n");
     let mut daemon = place.daemon("one");
     place.until("the floor is there", |needs| needs["workers"] == 1);
 
@@ -22,13 +21,15 @@ fn a_burst_starts_workers_clears_and_ends_at_the_floor_with_nothing_lost() {
     let mut all: Vec<_> = (0..4).map(|_| submit(&place.gateway, "stub", &[])).collect();
     place.until("the base load is done", |needs| needs["waiting"] == 0 && !needs["service_time_mean"].is_null());
 
-    // The burst: ten times as much.
+    // The burst: ten times as much. None is done before the workers are there, however long they take to start.
+    std::fs::write(place.file("hold"), "").unwrap();
     all.extend((0..40).map(|_| submit(&place.gateway, "stub", &[])));
     let most = place.until("more workers are wanted and there", |needs| {
         needs["desired_workers"].as_u64() > Some(3) && needs["workers"] == needs["desired_workers"]
     });
     assert!(most["workers"].as_u64() <= Some(6), "{most}");
     let predicted = most["drain_time"].as_f64().or(most["predicted_wait"].as_f64()).unwrap();
+    std::fs::remove_file(place.file("hold")).unwrap();
     let began = Instant::now();
     place.until("the backlog clears", |needs| needs["waiting"] == 0);
     let took = began.elapsed().as_secs_f64();

@@ -4,24 +4,28 @@ use crate::{
     place::Place,
     postgres::Postgres,
     rabbit::Rabbit,
-    support::{alive, cli, pause, signal, until, wait_for},
+    support::{PATIENCE, alive, cli, pause, signal, until, wait_for},
 };
 use std::fs;
 
 const QUICK: &str = "[scaling]\ninterval = \"1s\"\n";
+/// No worker is given up because a busy machine takes its time to start it.
+const SLOW: &str = "start_time = \"30s\"";
 
 #[test]
 fn a_daemon_that_was_killed_knows_its_workers_again() {
-    let place = Place::new(Rabbit::shared(), "true", "start_time = \"2s\"", &format!("{QUICK}min_idle_workers = 2\n"));
+    let place = Place::new(Rabbit::shared(), "true", SLOW, &format!("{QUICK}min_idle_workers = 2\n"));
     let mut daemon = place.daemon("one");
     wait_for("two consume", || place.consumers() == 2);
-    let before = place.workers("one");
+    let before = until(PATIENCE, "both are written down, with their processes", || {
+        Some(place.workers("one")).filter(|workers| workers.len() == 2 && workers.iter().all(|(_, pid)| *pid > 0))
+    });
     daemon.kill9();
     let daemon = place.daemon("one");
     wait_for("the new daemon acts", || daemon.log().contains("this daemon acts"));
     // One dies: exactly one is started, so the other was known.
     signal(before[0].1, "KILL");
-    let after = until(crate::support::PATIENCE, "a new worker is written down", || {
+    let after = until(PATIENCE, "a new worker is written down", || {
         let workers = place.workers("one");
         (workers.len() == 2 && !workers.contains(&before[0])).then_some(workers)
     });
@@ -57,7 +61,7 @@ fn a_worker_that_never_reports_is_replaced_and_a_failed_start_is_not_repeated_at
 fn one_of_two_daemons_acts_and_the_other_takes_over() {
     let database = Postgres::shared();
     let store = format!("{QUICK}[store]\nurl = \"{}\"\n", database.url());
-    let place = Place::new(Rabbit::shared(), "true", "start_time = \"2s\"", &store);
+    let place = Place::new(Rabbit::shared(), "true", SLOW, &store);
     // Each has a state file of its own, as on two machines: the lease in the database decides.
     let mut first = place.daemon("one");
     wait_for("the first acts", || first.log().contains("this daemon acts"));

@@ -50,14 +50,17 @@ fn ffmpeg_s_own_words_are_the_progress() {
     let example = Example::start("transcode");
     // Long enough that it can be watched.
     let sound = made("long.flac", &["-f", "lavfi", "-i", "sine=330:d=400:r=48000"]);
-    let uuid = example.submit(&sound, &[("format", "ogg")]);
-    let current = until(PATIENCE, "progress between 0 and 100", || {
+    let mut uuid = example.submit(&sound, &[("format", "ogg")]);
+    let current = until(4 * PATIENCE, "progress between 0 and 100", || {
         let status = example.status(&uuid);
-        assert!(!is_end(&status), "it ended before its progress was seen: {status}");
+        if is_end(&status) {
+            // A busy machine has shown us the end alone: we look once more.
+            uuid = example.submit(&sound, &[("format", "ogg")]);
+        }
         let current = status["result"]["current"].as_f64().unwrap_or(0.0);
         (status["status"] == "PROGRESS" && current > 0.0 && current < 100.0).then_some(current)
     });
-    until(PATIENCE, "more progress", || {
+    until(4 * PATIENCE, "more progress", || {
         let status = example.status(&uuid);
         (is_end(&status) || status["result"]["current"].as_f64().is_some_and(|now| now > current)).then_some(())
     });
