@@ -3,7 +3,7 @@
 use crate::{
     corner::{Corner, LONG},
     rabbit::Rabbit,
-    support::{request, until},
+    support::until,
 };
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -62,9 +62,7 @@ fn in_the_middle(corner: &Corner, goes: impl Fn()) -> Vec<String> {
         let submitting = scope.spawn(|| {
             let mut accepted = Vec::new();
             while !enough.load(Ordering::Relaxed) {
-                let answer = request("POST", &format!("{}/echo/annotate", corner.gateway.url())).send();
-                assert_eq!(answer.status, 200, "{}", answer.text());
-                accepted.push(answer.json()["uuid"].as_str().unwrap().to_owned());
+                accepted.push(corner.submit("echo", &[]));
                 count.store(accepted.len(), Ordering::Relaxed);
                 let next = Instant::now() + Duration::from_millis(40);
                 until(LONG, "the next one's time", || (Instant::now() >= next).then_some(()));

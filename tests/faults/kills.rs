@@ -21,8 +21,8 @@ use std::{
 /// Arrivals a second.
 const RATE: u32 = 12;
 
-/// A store is never away for so many times half a minute.
-const TRIES: u32 = 5;
+/// A store is never away for so many times half a minute, nor killed at so many starts in a row.
+const TRIES: u32 = 20;
 /// How long a worker may take to be ready.
 const STARTS: Duration = Duration::from_secs(20);
 
@@ -95,7 +95,7 @@ fn run(what: &str, store: Option<Postgres>, time: Duration) {
     println!("\n{what}: seed {} (again: SG_FAULTS_SEED={0})", killing.seed);
     let load = Load::begin(gateway.url(), RATE);
     std::thread::scope(|scope| {
-        scope.spawn(|| kill_gateways(&killing, &mut gateway));
+        scope.spawn(|| kill_gateways(&killing, &mut gateway, store.is_some()));
         scope.spawn(|| kill_brokers(&killing, &broker));
         scope.spawn(|| kill_workers(&killing, &workshop, broker.url()));
         if let Some(store) = &store {
@@ -138,18 +138,21 @@ impl Drop for EndsAll<'_> {
     }
 }
 
-fn kill_gateways(killing: &Killing, gateway: &mut Gateway) {
+fn kill_gateways(killing: &Killing, gateway: &mut Gateway, store_is_killed: bool) {
     let _ends = EndsAll(killing);
     let mut chance = Chance::new(killing.seed, 1);
     while killing.wait(&mut chance, 100, 2_500) {
         gateway.kill9();
         killing.gateway.fetch_add(1, SeqCst);
         gateway.forget_log();
-        // It waits for its store for half a minute, and leaves the rest to whoever starts it again.
+        // It waits for a store that is killed for half a minute, gives up one that is killed once more meanwhile, and leaves
+        // the rest to whoever starts it again.
         let mut tries = 0;
         while let Err(why) = gateway.try_restart() {
             tries += 1;
-            assert!(tries < TRIES && why.contains("PostgreSQL cannot be reached"), "try {tries}: {why}");
+            let away = ["PostgreSQL cannot be reached", "the store failed", "the store did not answer in time"];
+            let is_away = store_is_killed && away.iter().any(|words| why.contains(words));
+            assert!(tries < TRIES && is_away, "try {tries}: {why}");
         }
     }
 }

@@ -128,7 +128,7 @@ start() {
     [ -s "$dir/data/PG_VERSION" ] || { make "$dir" && fresh=yes; }
     while :; do
         tries=$((tries + 1))
-        [ -z "$fresh" ] || python3 "$here/net.py" free 1 >"$dir/port"
+        [ -z "$fresh" ] || python3 "$here/net.py" free 1 "$dir" >"$dir/port"
         status=0
         launch "$dir" || status=$?
         [ "$status" -ne 0 ] || break

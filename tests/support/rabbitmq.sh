@@ -115,7 +115,7 @@ start() {
     while :; do
         tries=$((tries + 1))
         # shellcheck disable=SC2046 # five words are meant
-        [ -z "$fresh" ] || write_files "$dir" $(python3 "$here/net.py" free 5)
+        [ -z "$fresh" ] || write_files "$dir" $(python3 "$here/net.py" free 5 "$dir")
         status=0
         launch "$dir" || status=$?
         [ "$status" -ne 0 ] || break

@@ -65,7 +65,7 @@ start() {
     [ -s "$dir/server.crt" ] || make_certificate "$dir"
     while :; do
         tries=$((tries + 1))
-        [ -z "$fresh" ] || python3 "$here/net.py" free 2 >"$dir/port"
+        [ -z "$fresh" ] || python3 "$here/net.py" free 2 "$dir" >"$dir/port"
         # shellcheck disable=SC2046 # two words are meant
         if launch "$dir" $(cat "$dir/port"); then break; fi
         stop "$dir"
