@@ -235,6 +235,8 @@ impl Pump {
                     self.frames(&mut bytes)
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => self.flush(),
+                // We were stopped for a while.
+                Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
                 Err(_) => Err(Over),
             };
             if went_on.is_err() {

@@ -2,7 +2,7 @@
 
 use super::PATIENCE;
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
@@ -51,6 +51,8 @@ fn answer(mut stream: TcpStream, bytes: &[u8], count: &AtomicUsize) {
     while !head.ends_with(b"\r\n\r\n") && head.len() < 64 * 1024 {
         match stream.read(&mut byte) {
             Ok(1) => head.push(byte[0]),
+            // We were stopped for a while.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             _ => return,
         }
     }

@@ -3,7 +3,7 @@
 use super::PATIENCE;
 use serde_json::Value;
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{TcpStream, ToSocketAddrs},
     time::{Duration, Instant},
 };
@@ -121,6 +121,8 @@ fn read(stream: &mut TcpStream, head_only: bool) -> Result<Answer, String> {
         match stream.read(&mut space) {
             Ok(0) => return parse(&bytes, head_only, true)?.ok_or_else(|| cut("closed", &bytes)),
             Ok(count) => bytes.extend_from_slice(&space[..count]),
+            // We were stopped for a while.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(cut(&error.to_string(), &bytes)),
         }
     }
