@@ -9,6 +9,10 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 
 async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(Postgres::open(url, LeaseTimes::default(), NOW).await?))
@@ -107,4 +111,35 @@ async fn a_user_without_privileges_works_in_a_schema_of_its_own() {
     accepted(&store, &accept()).await;
     drop(store);
     client.batch_execute(&format!("DROP SCHEMA service_gateway CASCADE; DROP ROLE {user}")).await.unwrap();
+}
+
+/// The first connection is there at once; one of the later ones is dropped without an answer, as by a server that is busy
+/// or starts anew meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_connection_is_waited_for_like_the_first() {
+    let database = Database::new().await;
+    let mut url = url::Url::parse(&database.url()).unwrap();
+    let server = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
+    for deaf in 1..5 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
+        let server = server.clone();
+        let passing = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            for number in 0.. {
+                let (mut near, _) = listener.accept().await.unwrap();
+                let mut far = TcpStream::connect(&server).await.unwrap();
+                connections.spawn(async move {
+                    match number == deaf {
+                        true => tokio::time::sleep(Duration::from_secs(8)).await,
+                        false => drop(tokio::io::copy_bidirectional(&mut near, &mut far).await),
+                    }
+                });
+            }
+        });
+        let store = open(&format!("{url}?sslmode=disable")).await.unwrap_or_else(|error| panic!("{deaf}: {error}"));
+        accepted(&store, &accept()).await;
+        drop(store);
+        passing.abort();
+    }
 }

@@ -144,8 +144,11 @@ impl<S> Session<S> {
 
 enum State<S> {
     Up(Arc<Session<S>>),
-    Down { since: Instant, why: Arc<str> },
+    Down { since: Instant, why: Arc<str>, is_final: bool },
 }
+
+/// How soon a start looks again whether there is a connection.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Has a connection, or is making one.
 pub(super) struct Link<S>(watch::Receiver<State<S>>);
@@ -161,7 +164,8 @@ impl<S: Statements> Link<S> {
     pub(super) fn start(target: Arc<Target>) -> Self {
         // The first connection is waited for as long as one attempt may take.
         let since = Instant::now() + CONNECT;
-        let (sender, state) = watch::channel(State::Down { since, why: "connecting".into() });
+        let down = State::Down { since, why: "connecting".into(), is_final: false };
+        let (sender, state) = watch::channel(down);
         tokio::spawn(keep(target, sender));
         Self(state)
     }
@@ -183,6 +187,19 @@ impl<S: Statements> Link<S> {
                     State::Down { why, .. } => Err(why.clone()),
                 };
             }
+        }
+    }
+
+    /// The connection, if there is one by then: as a start waits for a server that is away or takes its time, and no longer
+    /// for one that says no.
+    pub(super) async fn by(&self, deadline: Instant) -> Result<(), Arc<str>> {
+        loop {
+            let Err(why) = self.session().await else { return Ok(()) };
+            let is_final = matches!(&*self.0.borrow(), State::Down { is_final: true, .. });
+            if is_final || Instant::now() >= deadline {
+                return Err(why);
+            }
+            sleep(LOOK).await;
         }
     }
 
@@ -219,11 +236,11 @@ async fn keep<S: Statements>(target: Arc<Target>, state: watch::Sender<State<S>>
                 state.send_replace(State::Up(Arc::new(session)));
                 closed.cancelled().await;
                 since = Instant::now();
-                state.send_replace(State::Down { since, why: "the connection was lost".into() });
+                state.send_replace(State::Down { since, why: "the connection was lost".into(), is_final: false });
             }
-            Err(why) => {
+            Err(Refusal { why, is_final }) => {
                 tracing::debug!(why, "PostgreSQL cannot be reached; it is tried again");
-                state.send_replace(State::Down { since, why: why.into() });
+                state.send_replace(State::Down { since, why: why.into(), is_final });
             }
         }
         // Spread, so that many gateways do not come back at the same moment.
@@ -232,11 +249,11 @@ async fn keep<S: Statements>(target: Arc<Target>, state: watch::Sender<State<S>>
     }
 }
 
-async fn open<S: Statements>(target: &Target) -> Result<Session<S>, String> {
-    let opened = connect(target).await.map_err(|refusal| refusal.why)?;
+async fn open<S: Statements>(target: &Target) -> Result<Session<S>, Refusal> {
+    let opened = connect(target).await?;
     match timeout(CONNECT, S::prepare(&opened.client)).await {
         Ok(Ok(statements)) => Ok(Session { opened, statements }),
-        Ok(Err(error)) => Err(explain(&error)),
-        Err(_) => Err(format!("no answer within {} s", CONNECT.as_secs())),
+        Ok(Err(error)) => Err(Refusal { why: explain(&error), is_final: is_final(&error) }),
+        Err(_) => Err(Refusal { why: format!("no answer within {} s", CONNECT.as_secs()), is_final: false }),
     }
 }

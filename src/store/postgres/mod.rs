@@ -80,8 +80,12 @@ impl Postgres {
         let runtime = thread(stop)?;
         let (handle, gateway) = (runtime.clone(), Uuid::now_v7());
         let opening = runtime.spawn(async move {
-            let installation = schema::migrate(&mut first(&target).await?, now).await?;
+            let deadline = Instant::now() + START;
+            let installation = schema::migrate(&mut first(&target, deadline).await?, now).await?;
+            // What migrating took is no time that the server was away.
+            let deadline = deadline.max(Instant::now() + START / 2);
             let leases = Link::<Leases>::start(target.clone());
+            leases.by(deadline).await.map_err(|why| read::unreachable(&why))?;
             let until = ask(&leases, |session| async move { lease::register(&session, gateway, times).await }).await?;
             let readers = [Link::start(target.clone()), Link::start(target.clone())];
             let (loads, waiting) = mpsc::channel(LOADS);
@@ -91,9 +95,9 @@ impl Postgres {
             }
             let writer = Arc::new(Writer::new(Link::start(target), gateway));
             for link in &readers {
-                link.session().await.map_err(|why| read::unreachable(&why))?;
+                link.by(deadline).await.map_err(|why| read::unreachable(&why))?;
             }
-            writer.link().session().await.map_err(|why| read::unreachable(&why))?;
+            writer.link().by(deadline).await.map_err(|why| read::unreachable(&why))?;
             let lease = Lease::new(until);
             Ok(Inner {
                 runtime: handle,
@@ -155,8 +159,7 @@ fn thread(stop: CancellationToken) -> Result<Handle, StoreError> {
 }
 
 /// The first connection: waits for a server that is away or starting, and no longer for one that says no.
-async fn first(target: &Target) -> Result<Opened, StoreError> {
-    let deadline = Instant::now() + START;
+async fn first(target: &Target, deadline: Instant) -> Result<Opened, StoreError> {
     let mut told = String::new();
     loop {
         match link::connect(target).await {
