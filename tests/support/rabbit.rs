@@ -15,7 +15,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// How long a node may take to start or to stop.
+/// How long a node may take to start or to stop, or `rabbitmqctl` to be answered.
 const NODE: Duration = Duration::from_secs(150);
 
 /// A variable that the test rig sets. There is no test without it, and no test that passes by not running.
@@ -104,22 +104,12 @@ impl Rabbit {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// `rabbitmqctl …` on this node; gives what it prints. It gives up when a busy node does not answer within 7 s, and is
-    /// then asked again: whatever we ask for may be done twice.
+    /// `rabbitmqctl …` on this node; gives what it prints.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
-        let deadline = Instant::now() + NODE;
-        loop {
-            let output = run(Command::new(&self.ctl).arg("--quiet").args(arguments), PATIENCE);
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            if output.status.success() {
-                return text;
-            }
-            let why = String::from_utf8_lossy(&output.stderr);
-            let is_late = ["unable to perform an operation", "unable to connect", "timed out", "timeout"]
-                .iter()
-                .any(|words| why.contains(words));
-            assert!(is_late && Instant::now() < deadline, "{arguments:?}: {text} {why}");
-        }
+        let output = run(Command::new(&self.ctl).arg("--quiet").args(arguments), NODE);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {text} {}", String::from_utf8_lossy(&output.stderr));
+        text
     }
 
     /// Declares a durable queue with these arguments.
