@@ -35,8 +35,8 @@ pub(crate) struct Corner {
 }
 
 impl Corner {
-    /// A gateway at the node of all, connected; it sends nothing again only because a busy machine lets it wait. `broker` is added to `[broker]`, `service` to each service, `more` to the
-    /// whole; `@QUEUE@` in them is the tasks' queue.
+    /// A gateway at the node of all, connected; it sends nothing again only because a busy machine lets it wait. `broker`
+    /// is added to `[broker]`, `service` to each service, `more` to the whole; `@QUEUE@` in them is the tasks' queue.
     pub(crate) fn new(name: &str, broker: &str, service: &str, more: &str) -> Self {
         let (rabbit, queue) = (Rabbit::shared(), queue(name));
         let mut text = format!(
@@ -105,8 +105,8 @@ impl Corner {
         until(LONG, "the broker is back", || (self.part("broker").0 == 200).then_some(()));
     }
 
-    /// Two clients that ask again and again until the task has ended: what each saw, as text, without repetitions. The task
-    /// waits after each of its steps until both have seen it.
+    /// Two clients that ask again and again until the task has ended: what each saw, as text, without repetitions. The
+    /// task waits after each of its steps until both have seen it.
     pub(crate) fn watched_by_two(&self, service: &str, uuid: &str, gate: &Gate) -> [Vec<String>; 2] {
         let seen_by = Mutex::new(HashMap::<String, usize>::new());
         let has_seen = |step: f64| {

@@ -18,7 +18,7 @@ use std::{
 /// For what happens only after others' time limits and pauses.
 pub(crate) const LONG: Duration = Duration::from_secs(120);
 
-/// For `[broker]`: confirms are waited for longer than a busy machine lets them wait, so that nothing is sent again for it.
+/// For `[broker]`: confirms are waited for longer than a busy machine lets them wait, so nothing is sent again for it.
 pub(crate) const PATIENT: &str = "publish_timeout = \"60s\"\n";
 
 /// The tasks of `celery_worker.py`, each a service of the same name, and one that no worker knows.

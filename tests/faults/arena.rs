@@ -84,8 +84,8 @@ impl Arena {
         fs::rename(new, clock).unwrap();
     }
 
-    /// Ends all connections between gateway and broker, admits no new ones, and waits until the gateway has noticed: before
-    /// that it sends into a connection that is gone, which counts as an attempt.
+    /// Ends all connections between gateway and broker, admits no new ones, and waits until the gateway has noticed:
+    /// before that it sends into a connection that is gone, which counts as an attempt.
     pub(crate) fn cut_off(&self) {
         self.wire.cut();
         until(LONG, "the gateway has noticed", || {

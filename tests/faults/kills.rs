@@ -145,8 +145,8 @@ fn kill_gateways(killing: &Killing, gateway: &mut Gateway, store_is_killed: bool
         gateway.kill9();
         killing.gateway.fetch_add(1, SeqCst);
         gateway.forget_log();
-        // It waits for a store that is killed for half a minute, gives up one that is killed once more meanwhile, and leaves
-        // the rest to whoever starts it again.
+        // It waits for a store that is killed for half a minute, gives up one that is killed once more meanwhile, and
+        // leaves the rest to whoever starts it again.
         let mut tries = 0;
         while let Err(why) = gateway.try_restart() {
             tries += 1;

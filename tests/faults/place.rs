@@ -80,7 +80,8 @@ impl Workshop {
     pub(crate) fn configuration(&self, broker: &str, store: &str) -> String {
         format!(
             "[broker]\nurl = \"{broker}\"\nreply_queue = \"{queue}.replies\"\npublish_timeout = \"60s\"\n\
-             [store]\nurl = \"{store}\"\n[auth]\nmode = \"none\"\n[services.record]\nqueue = \"{queue}\"\nrequires_document = false\n",
+             [store]\nurl = \"{store}\"\n[auth]\nmode = \"none\"\n[services.record]\nqueue = \"{queue}\"\n\
+             requires_document = false\n",
             queue = self.queue
         )
     }

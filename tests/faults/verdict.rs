@@ -50,8 +50,8 @@ impl Verdict {
             }
             ends.insert(uuid.as_str(), status);
         }
-        // A run that only the broker explains may go on after its task's end: it is counted when it is heard of. One that
-        // begins only now is nobody's to have heard of.
+        // A run that only the broker explains may go on after its task's end: it is counted when it is heard of. One
+        // that begins only now is nobody's to have heard of.
         let begun = settled(gateway, workshop, &ends, deadline);
         let now: HashMap<&str, Value> = ends.keys().map(|uuid| (*uuid, last(gateway, uuid, Instant::now()))).collect();
         for (uuid, seen) in &ends {

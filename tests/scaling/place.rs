@@ -28,8 +28,8 @@ impl Place {
         let queue = format!("scaling-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let url = broker.url();
         let gateway = Gateway::start(&format!(
-            "{toml}\n[broker]\nurl = \"{url}\"\nreply_queue = \"{queue}.replies\"\npublish_timeout = \"60s\"\n[auth]\nmode = \"none\"\n\
-             [telemetry]\nlog = \"debug,lapin=off,hyper_util=off,reqwest=off\"\n\
+            "{toml}\n[broker]\nurl = \"{url}\"\nreply_queue = \"{queue}.replies\"\npublish_timeout = \"60s\"\n\
+             [auth]\nmode = \"none\"\n[telemetry]\nlog = \"debug,lapin=off,hyper_util=off,reqwest=off\"\n\
              [services.stub]\nqueue = \"{queue}\"\nrequires_document = false\n\
              [services.stub.worker]\ncommand = [\"sh\", \"-c\", '''{script}''', \"{{uuid}}\"]\n\
              [services.stub.scaling]\n{scaling}\n"

@@ -147,8 +147,8 @@ pub(crate) fn ready(gateway: &Gateway) {
     until(LONG, "the gateway is ready", || (get(&format!("{}/readyz", gateway.url())).status == 200).then_some(()));
 }
 
-/// Waits until a gateway whose network was cut has noticed it: before that it sends into a connection that is gone, which
-/// counts as an attempt.
+/// Waits until a gateway whose network was cut has noticed it: before that it sends into a connection that is gone,
+/// which counts as an attempt.
 #[track_caller]
 pub(crate) fn cannot_publish(gateway: &Gateway) {
     until(LONG, "the gateway has noticed", || {

@@ -113,8 +113,8 @@ async fn a_user_without_privileges_works_in_a_schema_of_its_own() {
     client.batch_execute(&format!("DROP SCHEMA service_gateway CASCADE; DROP ROLE {user}")).await.unwrap();
 }
 
-/// The first connection is there at once; one of the later ones is dropped without an answer, as by a server that is busy
-/// or starts anew meanwhile.
+/// The first connection is there at once; one of the later ones is dropped without an answer, as by a server that is
+/// busy or starts anew meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_later_connection_is_waited_for_like_the_first() {
     let database = Database::new().await;

@@ -27,8 +27,8 @@ What a task shall do stands in `misc`. A value may be text (it was a query argum
 | reject | run (0 s) | acknowledges late, says nothing, and rejects its message for good |
 | reject_loudly | | the same, but its worker stores what it raised (since Celery 5.7) |
 
-`gate` is a file: the task has told what it tells on its way, and waits until the file is there. `hold` is the beginning of
-such a file's name, the step is its end. Both are the test's: where their directory is gone, nobody waits any more.
+`gate` is a file: the task has told what it tells on its way, and waits until the file is there. `hold` is the beginning
+of such a file's name, the step is its end. Both are the test's: where their directory is gone, nobody waits any more.
 
 MINGLE_UNTIL: a worker that starts asks its neighbours what was revoked until they name these tasks (with commas between
 them), for a minute at most. Celery gives them a second, in which a busy machine does not answer.

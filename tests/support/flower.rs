@@ -62,8 +62,8 @@ impl Flower {
         (answer.status == 200).then(|| answer.json())
     }
 
-    /// What it tells of a worker whose name holds this, once it knows it and hears of it by events: from then on it misses
-    /// no task.
+    /// What it tells of a worker whose name holds this, once it knows it and hears of it by events: from then on it
+    /// misses no task.
     pub(crate) fn worker(&self, name: &str) -> Value {
         until(2 * PATIENCE, &format!("Flower sees the worker {name}"), || {
             let heard = self.ask("/api/workers?status=true")?;

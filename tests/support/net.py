@@ -1,7 +1,7 @@
 """Ports for the test rig.
 
-    net.py free N DIR                prints N free TCP ports of 127.0.0.1, one a line; nobody else is given them as long as
-                                     the directory DIR is there: a server that is down for a while finds its own again
+    net.py free N DIR                prints N free TCP ports of 127.0.0.1, one a line; nobody else is given them as long
+                                     as the directory DIR is there: a server that was down finds its own again
     net.py await-amqp PORT PID SECS  waits until an AMQP 0-9-1 server answers there
 
 Exit codes of await-amqp: 0 it answers, 1 process PID ended before, 2 the time is over.

@@ -3,9 +3,9 @@
 use socket2::{Domain, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// Bound and not listened at: who connects is refused, and the system gives it to nobody else, be it for a server or for
-/// the near end of a connection. A program that is told to listen there can, like every server that lets its address be
-/// used again.
+/// Bound and not listened at: who connects is refused, and the system gives it to nobody else, be it for a server or
+/// for the near end of a connection. A program that is told to listen there can, like every server that lets its address
+/// be used again.
 pub(crate) struct Port {
     address: SocketAddr,
     _held: Socket,

@@ -4,7 +4,8 @@ use super::{Answer, Gateway, PATIENCE, get, request, until};
 use serde_json::Value;
 
 /// Submits to a service without a token; gives the uuid. As a client does that means to have one task: a store that a
-/// busy machine lets wait (for its disk, say) answers that nobody knows whether the task was accepted, and is asked again.
+/// busy machine lets wait (for its disk, say) answers that nobody knows whether the task was accepted, and is asked
+/// again.
 #[track_caller]
 pub(crate) fn submit(gateway: &Gateway, service: &str, form: &[(&str, &str)]) -> String {
     let key = uuid::Uuid::now_v7().to_string();

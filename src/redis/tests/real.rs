@@ -20,7 +20,8 @@ fn url() -> String {
     })
 }
 
-/// For the clients of one test, which has a number: they hear its tasks alone, for others may publish more than may wait.
+/// For the clients of one test, which has a number: they hear its tasks alone, as others may publish more than may
+/// wait.
 fn settings<const TEST: u8>(url: &str) -> Settings {
     Settings { ours: is_of::<TEST>, ..Settings::new(Address::parse(url).unwrap()) }
 }

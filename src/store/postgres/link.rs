@@ -190,8 +190,8 @@ impl<S: Statements> Link<S> {
         }
     }
 
-    /// The connection, if there is one by then: as a start waits for a server that is away or takes its time, and no longer
-    /// for one that says no.
+    /// Waits for the connection, as a start does: up to the deadline for a server that is away or takes its time, and no
+    /// longer for one that says no.
     pub(super) async fn by(&self, deadline: Instant) -> Result<(), Arc<str>> {
         loop {
             let Err(why) = self.session().await else { return Ok(()) };
