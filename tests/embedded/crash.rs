@@ -1,6 +1,6 @@
 //! `kill -9` of the gateway: nothing that was accepted is lost, nothing is left running, and every run is counted.
 
-use crate::{GATED, OPEN, Start, go, shell, starts, support::*};
+use crate::{GATED, OPEN, Start, children, go, shell, starts, support::*};
 use serde_json::Value;
 use std::{
     collections::HashMap,
@@ -150,12 +150,6 @@ fn a_program_whose_guard_was_killed_too_is_ended_at_the_next_start() {
     go(&gateway);
     let end = end(&gateway, "stub", &uuid);
     assert_eq!((&end["status"], &end["attempts"]), (&"SUCCESS".into(), &2.into()), "{end}");
-}
-
-fn children(parent: u32) -> Vec<u32> {
-    let tasks = fs::read_dir(format!("/proc/{parent}/task")).unwrap().flatten();
-    let of = |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap_or_default();
-    tasks.map(of).collect::<String>().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 #[test]

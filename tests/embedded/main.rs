@@ -83,6 +83,13 @@ fn starts(gateway: &support::Gateway) -> Vec<Start> {
     whole.lines().map(start).collect()
 }
 
+/// The processes that this one started and has not taken leave of: of a gateway, the guards of its programs.
+fn children(parent: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{parent}/task")).unwrap().flatten();
+    let of = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+    tasks.map(of).collect::<String>().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
 /// Lets [`GATED`] scripts go on.
 fn go(gateway: &support::Gateway) {
     std::fs::write(gateway.directory().join("go"), "").unwrap();
