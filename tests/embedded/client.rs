@@ -70,6 +70,7 @@ fn status_and_cancel_ask_about_one_task() {
     assert_eq!(output.stdout, format!("{first}\n"), "the uuid alone");
     let second = bench.json(0, &["submit", "--detach", "--json", "gated"])["uuid"].as_str().unwrap().to_owned();
     wait_for("it runs", || bench.json(0, &["status", "--json", "gated", &first])["status"] == "PROGRESS");
+    wait_for("it has noted its start", || starts(&bench.gateway).len() == 1);
     let seen = bench.json(0, &["status", "--json", "gated", &first]);
     assert_eq!(seen["result"]["current"], 30, "{seen}");
     let seen = bench.json(0, &["status", "--json", "--detail", "gated", &second]);
