@@ -216,7 +216,8 @@ fn an_upload_that_is_broken_off_leaves_nothing() {
 
 #[test]
 fn an_upload_that_takes_too_long_is_refused_and_leaves_nothing() {
-    let gateway = Gateway::start(&format!("{OPEN}[server]\nrequest_timeout = \"1s\"\n"));
+    // Long enough for us to see what lies on the disk meanwhile, on a busy machine too.
+    let gateway = Gateway::start(&format!("{OPEN}[server]\nrequest_timeout = \"10s\"\n"));
     let mut stream = begin(&gateway, "/temporary_file/a.wav");
     let mut answer = String::new();
     stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
