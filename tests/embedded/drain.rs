@@ -4,7 +4,6 @@ use crate::{OPEN, shell, support::*};
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    time::{Duration, Instant},
 };
 
 /// A submission whose body is not there yet.
@@ -64,15 +63,14 @@ fn a_request_under_way_is_answered_and_new_connections_are_refused() {
 
 #[test]
 fn a_client_that_never_finishes_does_not_hold_it_up() {
-    let mut gateway =
-        Gateway::start(&["[server]\nshutdown_grace = \"1s\"\n", OPEN, &shell("stub", "echo 1", "")].concat());
+    // Without that grace, it would wait for longer than this test does.
+    let server = "[server]\nshutdown_grace = \"1s\"\nrequest_timeout = \"10m\"\n";
+    let mut gateway = Gateway::start(&[server, OPEN, &shell("stub", "echo 1", "")].concat());
     let slow = half_a_submission(&gateway);
     let idle = TcpStream::connect(gateway.address()).unwrap();
     settled(&gateway);
-    let asked = Instant::now();
     gateway.terminate();
     assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.log());
-    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
     assert!(gateway.log().contains("aborted=1"), "{}", gateway.log());
     drop((slow, idle));
 }
