@@ -49,7 +49,8 @@ fn operators_have_a_listener_of_their_own() {
 
 #[test]
 fn a_balancer_is_told_before_the_port_closes() {
-    let toml = "[server]\nadmin_listen = \"127.0.0.1:0\"\ndrain_delay = \"3s\"\n";
+    // Long enough for all that is asked meanwhile, on a busy machine too.
+    let toml = "[server]\nadmin_listen = \"127.0.0.1:0\"\ndrain_delay = \"15s\"\n";
     let mut gateway = Gateway::start(&[toml, OPEN, &*shell("stub", "echo 1")].concat());
     let admin = admin(&gateway);
     assert_eq!(get(&format!("{}/readyz", gateway.url())).status, 200);
