@@ -110,9 +110,11 @@ fn without_keys_it_starts_says_so_and_takes_them_when_they_come() {
     let answer = submit_as(&gateway, &signer.token(&claims()));
     answer.refused(503, 205);
     assert!(answer.header("retry-after").is_some());
-    let ready = get(&format!("{}/readyz", gateway.url()));
-    assert_eq!(ready.status, 503);
-    assert!(ready.text().contains("keys") && ready.text().contains("Key Set"), "{}", ready.text());
+    // Its start waits for the first answer, but not for long.
+    let ready = until(PATIENCE, "it says what it got", || {
+        Some(get(&format!("{}/readyz", gateway.url()))).filter(|ready| ready.text().contains("Key Set"))
+    });
+    assert!(ready.status == 503 && ready.text().contains("keys"), "{}", ready.text());
     assert_eq!(get(&format!("{}/livez", gateway.url())).status, 200);
 
     issuer.says(200, &jwks(&[&signer]));
