@@ -2,7 +2,7 @@
 
 use crate::{
     OPEN, STUB,
-    proxy::{Mount, Nginx},
+    proxy::{Mount, Nginx, Port},
     support::*,
 };
 use serde_json::Value;
@@ -106,7 +106,10 @@ fn a_server_of_its_own_speaks_tls() {
 
 #[test]
 fn what_nginx_refuses_looks_as_what_we_refuse() {
-    let (gateway, nginx) = behind(Mount::Prefix);
+    // The port stays its own when it is gone.
+    let port = Port::new();
+    let gateway = Gateway::start_at(&[OPEN, STUB, PAGES].concat(), port.address());
+    let nginx = Nginx::start(Mount::Prefix, [port.address(), port.address()]);
     let url = format!("{}/gateway", nginx.url());
     let large = request("POST", &format!("{url}/stub/annotate")).body("text/plain", vec![b'x'; 3 << 20]).send();
     assert_eq!(large.status, 413);

@@ -1,9 +1,10 @@
 //! An NGINX of a test's own.
 
 use crate::{rabbit::run, support::PATIENCE};
+use socket2::{Domain, Socket, Type};
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -24,12 +25,28 @@ pub(crate) struct Nginx {
     /// Stops the server when our end of its standard input is closed: by `drop`, or because this process is gone.
     guard: Child,
     /// Plain HTTP, and TLS where there is any.
-    ports: [u16; 2],
+    ports: [Port; 2],
 }
 
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port of 127.0.0.1 that nobody is given by accident as long as this lives. It is bound, so that the system gives it
+/// to nobody else, and nobody listens there; a server that names it (with `SO_REUSEADDR`) may, again and again.
+pub(crate) struct Port {
+    number: u16,
+    _bound: Socket,
+}
+
+impl Port {
+    pub(crate) fn new() -> Self {
+        let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        bound.set_reuse_address(true).unwrap();
+        bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let number = bound.local_addr().unwrap().as_socket().unwrap().port();
+        Self { number, _bound: bound }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.number).into()
+    }
 }
 
 impl Nginx {
@@ -38,10 +55,11 @@ impl Nginx {
         let directory = TempDir::with_prefix("sg-test-nginx-").unwrap();
         let here = directory.path();
         control("certificate", here);
-        let ports = [free_port(), free_port()];
+        let ports = [Port::new(), Port::new()];
+        let numbers = ports.each_ref().map(|port| port.number);
         let used = if mount == Mount::Root { 2 } else { 1 };
-        write_configuration(here, mount, gateways, ports);
-        let told: String = ports[..used].iter().map(|port| format!("{port}\n")).collect();
+        write_configuration(here, mount, gateways, numbers);
+        let told: String = numbers[..used].iter().map(|port| format!("{port}\n")).collect();
         fs::write(here.join("ports"), told).unwrap();
         // A group of its own: what ends the tests must not end it before it has ended the server.
         let mut guard = Command::new("sh");
@@ -54,12 +72,12 @@ impl Nginx {
 
     /// `http://127.0.0.1:PORT`, and the prefix if there is one.
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports[0])
+        format!("http://{}", self.ports[0].address())
     }
 
     /// `https://localhost:PORT`
     pub(crate) fn tls_url(&self) -> String {
-        format!("https://localhost:{}", self.ports[1])
+        format!("https://localhost:{}", self.ports[1].number)
     }
 
     /// The log of requests, once it holds `text`.
