@@ -39,14 +39,15 @@ fn through_our_worker() {
     let mut worker = place.worker();
     submit(&place.gateway, SERVICE, &[("callback_url", &store.url("/back"))]);
     wait_for("the callback", || !store.seen("POST /back").is_empty());
+
+    let (publish, process) = (format!("publish {}", place.queue), format!("process {}", place.queue));
+    let names = ["POST /stub/annotate", "store", &publish, &process, "command", "POST", "settle stub"];
+    // Before the end: what is left then has three seconds, and is given up.
+    let spans = collector.whole(TRACE, &names);
     worker.terminate();
     assert!(worker.wait().success(), "{}", worker.log());
     place.gateway.terminate();
     assert!(place.gateway.wait().success());
-
-    let (publish, process) = (format!("publish {}", place.queue), format!("process {}", place.queue));
-    let names = ["POST /stub/annotate", "store", &publish, &process, "command", "POST", "settle stub"];
-    let spans = collector.whole(TRACE, &names);
     let of = parents(&spans, CLIENT);
     assert_eq!(of["POST /stub/annotate"], "client");
     assert_eq!(of[&publish], "POST /stub/annotate");
