@@ -29,7 +29,12 @@ async fn server(answer: &'static str) -> String {
 }
 
 fn client() -> Client {
-    let limits = Limits { stall_timeout: Duration::from_millis(200), ..Limits::default() };
+    with_patience(Limits::default().stall_timeout)
+}
+
+/// One that waits no longer while nothing moves.
+fn with_patience(stall_timeout: Duration) -> Client {
+    let limits = Limits { stall_timeout, ..Limits::default() };
     Client::new(Policy::default().with_private_networks(true), limits).unwrap()
 }
 
@@ -50,7 +55,7 @@ async fn faults_are_told_apart_without_passwords() {
     let fault = client().get_json(&long, 2).await.unwrap_err();
     assert!(matches!(fault, ExchangeFault::TooLarge { limit: 2, .. }), "{fault:?}");
     let silent = server("").await;
-    let fault = client().post_json(&silent, "{}").await.unwrap_err();
+    let fault = with_patience(Duration::from_millis(200)).post_json(&silent, "{}").await.unwrap_err();
     assert!(matches!(fault, ExchangeFault::TimedOut { .. }), "{fault:?}");
     assert!(fault.to_string().contains("***@127.0.0.1") && !fault.to_string().contains("pa55"), "{fault}");
     let fault = client().get_json("http://127.0.0.1:1/x", 2).await.unwrap_err();
@@ -71,7 +76,7 @@ async fn slow_server(size: usize) -> String {
         let (mut piece, mut read) = (vec![0; 32 << 10], 0);
         while read < size {
             read += socket.read(&mut piece).await.unwrap();
-            sleep(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(50)).await;
         }
         socket.write_all(b"HTTP/1.1 201 Made\r\ncontent-length: 3\r\n\r\nurl").await.unwrap();
         socket.read_to_end(&mut piece).await
@@ -81,16 +86,21 @@ async fn slow_server(size: usize) -> String {
 
 #[tokio::test]
 async fn what_is_handed_in_may_take_longer_than_nothing_may_move() {
-    const SIZE: usize = 4 << 20; // 128 pieces and more: at least three times the client's patience
+    const SIZE: usize = 4 << 20; // 128 pieces and more: at least 6.4 seconds
+    let client = with_patience(Duration::from_secs(4));
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(&vec![7; SIZE]).unwrap();
-    let reply = client().put_file(&slow_server(SIZE).await, file.path()).await.unwrap();
-    assert_eq!(reply.status, 201);
-    let reply = client().post_file(&slow_server(SIZE).await, file.path(), "x.bin", None, 10).await.unwrap();
-    assert_eq!((reply.status, reply.body.as_slice()), (201, &b"url"[..]));
-    assert_eq!(client().post_json(&slow_server(SIZE).await, vec![b' '; SIZE]).await.unwrap().status, 201);
+    let (one, two, three) = (slow_server(SIZE).await, slow_server(SIZE).await, slow_server(SIZE).await);
+    let (put, posted, told) = tokio::join!(
+        client.put_file(&one, file.path()),
+        client.post_file(&two, file.path(), "x.bin", None, 10),
+        client.post_json(&three, vec![b' '; SIZE]),
+    );
+    let posted = posted.unwrap();
+    assert_eq!((posted.status, posted.body.as_slice()), (201, &b"url"[..]));
+    assert_eq!((put.unwrap().status, told.unwrap().status), (201, 201));
     let small = tempfile::NamedTempFile::new().unwrap();
-    let fault = client().put_file(&server("").await, small.path()).await.unwrap_err();
+    let fault = client.put_file(&server("").await, small.path()).await.unwrap_err();
     assert!(matches!(fault, ExchangeFault::TimedOut { .. }), "nothing moves: {fault:?}");
 }
 
