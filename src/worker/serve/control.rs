@@ -21,7 +21,8 @@ pub(crate) fn hear(desk: &Arc<Desk>, heard: Heard) {
     match heard {
         Heard::Neighbour(body) => {
             if let Some(neighbour) = Neighbour::read(&body, &desk.node, LIMIT) {
-                tracing::debug!(count = neighbour.revoked.len(), "a neighbour told what was revoked");
+                let (count, last) = (neighbour.revoked.len(), neighbour.revoked.last());
+                tracing::debug!(count, last, "a neighbour told what was revoked");
                 desk.table.revoke(neighbour.revoked);
             }
         }
@@ -111,7 +112,10 @@ fn revoke(desk: &Desk, method: &str, arguments: &Map<String, Value>) -> Value {
     }
     let stopped = desk.table.terminate(&ids);
     match stopped.is_empty() {
-        true => json!({ "ok": "terminate: tasks unknown" }),
+        true => {
+            tracing::debug!(?ids, "tasks are revoked that are not here");
+            json!({ "ok": "terminate: tasks unknown" })
+        }
         false => {
             tracing::info!(?stopped, "tasks are stopped");
             json!({ "ok": format!("terminate: {}", stopped.join(", ")) })
