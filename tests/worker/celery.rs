@@ -17,7 +17,7 @@ pub(crate) fn client(place: &Place, worker: &str, scenario: &str) -> String {
     let mut command = Command::new(rig("SG_TEST_PYTHON"));
     command.args([script, scenario, &place.queue, worker]).env("PYTHONDONTWRITEBYTECODE", "1");
     command.env("SG_TEST_DIRECTORY", place.gateway.directory());
-    let output = run(command.env("CELERY_BROKER_URL", place.broker.url()), PATIENCE);
+    let output = run(command.env("CELERY_BROKER_URL", place.broker.url()), 3 * PATIENCE);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{scenario}: {}\n{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)

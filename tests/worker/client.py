@@ -60,7 +60,8 @@ def until(what, condition):
 
 
 def inspect():
-    return app.control.inspect([NODE], timeout=2)
+    """Returns as soon as the worker has answered."""
+    return app.control.inspect([NODE], timeout=PATIENCE)
 
 
 def results():
@@ -113,14 +114,15 @@ def expires():
 
 
 def eta():
+    # Long enough to be seen while it waits, on a busy machine too.
     started = time.monotonic()
-    result = send("echo 1", countdown=4)
+    result = send("echo 1", countdown=12)
     scheduled = until("it is scheduled", lambda: (inspect().scheduled() or {}).get(NODE))
     assert [task["request"]["id"] for task in scheduled] == [result.id], scheduled
     assert get(result) == 1
-    assert 4 <= time.monotonic() - started < 30, time.monotonic() - started
+    assert time.monotonic() - started >= 12, time.monotonic() - started
     # Revoked while it waits: never begun.
-    result = send("echo 1", countdown=3)
+    result = send("echo 1", countdown=12)
     until("it is scheduled", lambda: (inspect().scheduled() or {}).get(NODE))
     result.revoke()
     raises("TaskRevokedError", result, "revoked")
@@ -164,7 +166,7 @@ def inspect_():
     assert query[0] == "active" and query[1]["id"] == both[0].id, query
     assert i.conf()[NODE]["task_acks_late"] is True
     assert i.clock()[NODE]["clock"] > 0
-    assert "error" in app.control.broadcast("no_such", reply=True, timeout=2, destination=[NODE])[0][NODE]
+    assert "error" in app.control.broadcast("no_such", reply=True, timeout=PATIENCE, destination=[NODE])[0][NODE]
     assert app.control.ping(timeout=2, destination=["nobody@nowhere"]) == []
     with open(f"{DIRECTORY}/go", "w", encoding="utf-8"):
         pass
@@ -176,7 +178,7 @@ def revoke():
     until("it runs", lambda: [task for task in inspect().active()[NODE] if task["id"] == running.id])
     waiting = send("echo 1")
     # Without terminate what runs goes on.
-    answers = app.control.revoke([running.id, waiting.id], reply=True, timeout=2, destination=[NODE])
+    answers = app.control.revoke([running.id, waiting.id], reply=True, timeout=PATIENCE, destination=[NODE])
     assert "flagged as revoked" in answers[0][NODE]["ok"], answers
     assert inspect().active()[NODE][0]["id"] == running.id
     app.control.revoke(running.id, terminate=True, signal="SIGKILL")

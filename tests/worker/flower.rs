@@ -3,8 +3,9 @@
 use crate::{
     place::{Place, processes_of},
     shown::Flower,
-    support::wait_for,
+    support::{PATIENCE, until, wait_for},
 };
+use serde_json::Value;
 
 #[test]
 fn the_worker_and_its_tasks_are_shown_and_stopped_from_there() {
@@ -12,21 +13,26 @@ fn the_worker_and_its_tasks_are_shown_and_stopped_from_there() {
     let place = Place::new("flower", script, "concurrency = 2");
     let worker = place.worker();
     let flower = Flower::start(&place.broker, place.gateway.directory());
-    let shown = flower.worker(&worker.name);
-    let registered = shown["registered"].as_array().expect("a list of tasks");
-    assert!(registered.iter().any(|task| task == "worker.stub"), "{shown}");
-    assert_eq!(shown["active_queues"][0]["name"], place.queue.as_str(), "{shown}");
+    // Flower gives a worker a second to answer each of its questions, and shows what it knew before.
+    let holds = |shown: &Value, list: &str, item: &dyn Fn(&Value) -> bool| {
+        shown[list].as_array().is_some_and(|list| list.iter().any(item))
+    };
+    let shows = |list: &str, item: &dyn Fn(&Value) -> bool| {
+        let shown = || Some(flower.worker(&worker.name)).filter(|shown| holds(shown, list, item));
+        until(PATIENCE, &format!("Flower shows it in {list:?}"), shown)
+    };
+    shows("registered", &|task| task == "worker.stub");
+    shows("active_queues", &|queue| queue["name"] == place.queue.as_str());
+    let shown = until(PATIENCE, "Flower shows its size", || {
+        Some(flower.worker(&worker.name)).filter(|shown| !shown["stats"]["pool"].is_null())
+    });
     assert_eq!(shown["stats"]["pool"]["max-concurrency"], 2, "{shown}");
 
     let running = place.submit(&[]);
     let task = flower.task(&running, "STARTED");
     assert_eq!(task["name"], "worker.stub");
     assert!(task["worker"].as_str().is_some_and(|name| name.contains(&worker.name)), "{task}");
-    let active = flower.worker(&worker.name)["active"].clone();
-    assert!(
-        active.as_array().is_some_and(|active| active.iter().any(|task| task["id"] == running.as_str())),
-        "{active}"
-    );
+    shows("active", &|task| task["id"] == running.as_str());
 
     // As its button "terminate" does.
     assert!(flower.tell(&format!("/api/task/revoke/{running}?terminate=true")).is_some());
