@@ -20,7 +20,7 @@ fn three_tasks_fail_and_the_others_wait_until_it_is_there() {
     client(&place, &worker.name, "left_alone");
     // One is tried, and put back: it does not fail.
     wait_for("one is tried", || worker.log().contains("trying one task"));
-    wait_for("it is put back", || worker.log().matches("the service cannot be done here").count() == 2);
+    wait_for("it is put back", || worker.log().matches("the service cannot be done here").count() >= 2);
     place.holds(1);
     assert_eq!(place.status(&uuid)["attempts"], 1);
     fs::write(place.file("program"), "#!/bin/sh\necho 1\n").unwrap();
