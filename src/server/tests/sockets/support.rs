@@ -15,7 +15,7 @@ use tokio::{
 };
 
 /// Longer than anything here takes, on a busy machine too.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for `future` as long as a test can.
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
@@ -181,12 +181,21 @@ impl Answer {
 
 impl Client {
     pub(crate) async fn send(&mut self, bytes: &str) {
-        soon(self.stream.write_all(bytes.as_bytes())).await.unwrap();
+        self.try_send(bytes).await.unwrap();
+    }
+
+    pub(crate) async fn try_send(&mut self, bytes: &str) -> io::Result<()> {
+        soon(self.stream.write_all(bytes.as_bytes())).await
     }
 
     /// The next answer; the connection must bring one.
     pub(crate) async fn answer(&mut self) -> Answer {
-        soon(self.next()).await.expect("the connection was closed without an answer")
+        self.try_answer().await.expect("the connection was closed without an answer")
+    }
+
+    /// The next answer; `None` if the connection is closed (or reset) instead.
+    pub(crate) async fn try_answer(&mut self) -> Option<Answer> {
+        soon(self.next()).await
     }
 
     /// Is the connection closed (or reset) without another byte?
