@@ -196,8 +196,14 @@ impl Server {
         drain.send_replace(Some(deadline));
         let mut aborted = 0;
         let workers = dealer.into_workers().into_iter().map(|worker| worker.end); // drops the senders: no more comes
-        for end in workers.collect::<Vec<_>>() {
-            match timeout_at(deadline + LEFT_BEHIND, end).await {
+        let mut last = None;
+        for mut end in workers.collect::<Vec<_>>() {
+            let ended = match timeout_at(deadline, &mut end).await {
+                // From now, not from then: the whole machine may have stood still, and the threads with it.
+                Err(_) => timeout_at(*last.get_or_insert_with(|| Instant::now() + LEFT_BEHIND), end).await,
+                ended => ended,
+            };
+            match ended {
                 Ok(Ok(cut)) => aborted += cut as u64,
                 Ok(Err(_)) => tracing::error!("an HTTP thread died"),
                 Err(_) => tracing::error!("an HTTP thread is blocked and left behind"),
