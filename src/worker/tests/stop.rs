@@ -9,7 +9,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{Child, Command},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -68,7 +68,8 @@ async fn shutting_down_ends_everything() {
 
 #[tokio::test]
 async fn a_program_may_clean_up_when_it_is_asked_to_stop() {
-    let bench = Bench::new();
+    let mut bench = Bench::new();
+    bench.grace(Duration::from_secs(30));
     let file = tempfile::tempdir().unwrap();
     let (ready, cleaned) = (file.path().join("ready"), file.path().join("cleaned"));
     let script = "trap 'echo yes >$1; exit' TERM; echo >$0; while :; do sleep 0.05; done";
@@ -88,10 +89,8 @@ async fn a_program_may_clean_up_when_it_is_asked_to_stop() {
 async fn what_a_program_leaves_running_is_stopped() {
     let bench = Bench::new();
     let job = job();
-    let start = Instant::now();
     let program = sh("setsid sleep 300 & sleep 300 & echo done");
     assert_eq!(success(bench.run(job.clone(), program, CancellationToken::new()).await), r#""done""#);
-    assert!(start.elapsed() < Duration::from_secs(10));
     assert_eq!(processes_with(&mark(&job)), [0; 0]);
 }
 

@@ -40,6 +40,12 @@ impl Bench {
         Self { directory, runner: Runner::new(settings.clone()).unwrap(), shutdown, settings }
     }
 
+    /// From now on, programs have so long to end by themselves.
+    pub(crate) fn grace(&mut self, grace: Duration) {
+        self.settings.grace = grace;
+        self.runner = Runner::new(self.settings.clone()).unwrap();
+    }
+
     /// From now on, files of programs go there.
     pub(crate) fn keep(&mut self, files: std::sync::Arc<dyn KeepFiles>) {
         self.settings.files = Some(files);
@@ -50,7 +56,8 @@ impl Bench {
     pub(crate) async fn run(&self, job: Job, program: Program, cancel: CancellationToken) -> (Ending, Vec<Event>) {
         let (events, mut received) = mpsc::channel(1000);
         let running = self.runner.run(job, &program, events, cancel);
-        let ending = tokio::time::timeout(Duration::from_secs(30), running).await.expect("a run ends");
+        // Less than the programs of these tests would go on.
+        let ending = tokio::time::timeout(Duration::from_secs(50), running).await.expect("a run ends");
         let mut heard = Vec::new();
         while let Some(event) = received.recv().await {
             heard.push(event);
@@ -125,9 +132,9 @@ pub(crate) fn processes_with(text: &str) -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|pid| holds(*pid)).collect()
 }
 
-/// Waits up to 15 seconds until `condition` holds.
+/// Waits up to 40 seconds until `condition` holds.
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(15);
+    let deadline = Instant::now() + Duration::from_secs(40);
     while !condition() {
         assert!(Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
