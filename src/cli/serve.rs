@@ -151,6 +151,8 @@ async fn attend(gateway: &Gateway, stop: &mut Stop, reloads: &mut Reloads, notif
     loop {
         tokio::select! {
             () = stop.asked() => {
+                // Before it is said: whoever reads that may look at once whether we are still ready.
+                gateway.drain();
                 tracing::info!("stopping: no new connections, requests under way are answered");
                 return false;
             }
