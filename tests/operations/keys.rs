@@ -75,6 +75,8 @@ fn an_issuers_keys_admit_change_and_outlive_it() {
         (Signer::new("a", Algorithm::RS256), Signer::new("b", Algorithm::ES256), Signer::new("c", Algorithm::EdDSA));
     let issuer = Issuer::new(200, &jwks(&[&rsa, &ec]));
     let gateway = issuer.gateway();
+    // Its start waits for them, but not for long.
+    wait_for("the keys come", || submit_as(&gateway, &rsa.token(&claims())).status != 503);
     for signer in [&rsa, &ec] {
         assert_eq!(submit_as(&gateway, &signer.token(&claims())).status, 200, "{:?}", signer.algorithm);
     }
