@@ -13,7 +13,13 @@ use tempfile::TempDir;
 /// The fields of the next message.
 fn next(socket: &UnixDatagram) -> Vec<(String, String)> {
     let mut space = [0; 4096];
-    let length = socket.recv(&mut space).expect("a message in time");
+    let length = loop {
+        match socket.recv(&mut space) {
+            // This process was stopped for a while, and goes on.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            received => break received.expect("a message in time"),
+        }
+    };
     let text = std::str::from_utf8(&space[..length]).unwrap();
     text.lines().map(|line| line.split_once('=').unwrap()).map(|(name, value)| (name.into(), value.into())).collect()
 }
