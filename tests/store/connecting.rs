@@ -144,3 +144,26 @@ async fn a_later_connection_is_waited_for_like_the_first() {
         passing.abort();
     }
 }
+
+/// A connection that ends in the middle of bringing the schema up is made again, and so is what was begun on it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_connection_that_is_lost_is_made_again() {
+    let database = Database::new().await;
+    let client = database.client().await;
+    // Where gateways that start at the same time wait for each other: see schema.rs.
+    client.batch_execute("SELECT pg_advisory_lock(x'53474d4947524154'::bigint)").await.unwrap();
+    let url = database.url();
+    let opening = tokio::spawn(async move { open(&url).await });
+    for _ in 0..2 {
+        let mut ended = 0;
+        while ended == 0 {
+            assert!(!opening.is_finished(), "it gave up");
+            let waiting = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
+                           WHERE wait_event = 'advisory' AND datname = current_database()";
+            ended = client.query(waiting, &[]).await.unwrap().len();
+        }
+    }
+    client.batch_execute("SELECT pg_advisory_unlock_all()").await.unwrap();
+    let store = opening.await.unwrap().unwrap();
+    accepted(&store, &accept()).await;
+}

@@ -18,6 +18,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The first pause between two attempts, doubled up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(3);
+/// How long a start gives a connection to come, or to be known as ended, before it looks again.
+const LOOK: Duration = Duration::from_millis(100);
 /// What each session is told. Somebody else's locks, or a process of ours that was stopped in the middle of a
 /// transaction, must not hold up the others; and a commit is durable, whatever the server's default is.
 const SETTINGS: &str = "
@@ -31,6 +33,13 @@ pub(super) struct Opened {
     closed: CancellationToken,
     retire: CancellationToken,
     _close_when_dropped: DropGuard,
+}
+
+impl Opened {
+    /// After an error: is that because the connection has ended? A server that ends it may say so first.
+    pub(super) async fn is_lost(&self) -> bool {
+        timeout(LOOK, self.closed.cancelled()).await.is_ok()
+    }
 }
 
 /// Connects and sets the session up, on the current runtime.
@@ -146,9 +155,6 @@ enum State<S> {
     Up(Arc<Session<S>>),
     Down { since: Instant, why: Arc<str>, is_final: bool },
 }
-
-/// How soon a start looks again whether there is a connection.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Has a connection, or is making one.
 pub(super) struct Link<S>(watch::Receiver<State<S>>);

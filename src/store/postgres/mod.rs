@@ -81,7 +81,7 @@ impl Postgres {
         let (handle, gateway) = (runtime.clone(), Uuid::now_v7());
         let opening = runtime.spawn(async move {
             let deadline = Instant::now() + START;
-            let installation = schema::migrate(&mut first(&target, deadline).await?, now).await?;
+            let installation = migrated(&target, now, deadline).await?;
             // What migrating took is no time that the server was away.
             let deadline = deadline.max(Instant::now() + START / 2);
             let leases = Link::<Leases>::start(target.clone());
@@ -156,6 +156,20 @@ fn thread(stop: CancellationToken) -> Result<Handle, StoreError> {
         .spawn(move || runtime.block_on(stop.cancelled()))
         .map_err(|error| StoreError::Failed(error.to_string().into()))?;
     Ok(handle)
+}
+
+/// The installation, in the newest schema. A connection that is lost meanwhile takes with it what was not committed, and it
+/// is all done again.
+async fn migrated(target: &Target, now: Millis, deadline: Instant) -> Result<Uuid, StoreError> {
+    loop {
+        let mut opened = first(target, deadline).await?;
+        match schema::migrate(&mut opened, now).await {
+            Err(why) if opened.is_lost().await && Instant::now() < deadline => {
+                tracing::warn!(%why, "the connection to PostgreSQL was lost at the start; it is made again");
+            }
+            migrated => return migrated,
+        }
+    }
 }
 
 /// The first connection: waits for a server that is away or starting, and no longer for one that says no.
