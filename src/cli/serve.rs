@@ -137,7 +137,11 @@ async fn serve(
     let mut lost = false;
     let until_stopped = async {
         lost = Box::pin(attend(&gateway, &mut stop, &mut reloads, &notify)).await;
+        // Before it is said: whoever reads that may look at once whether we are still ready.
         gateway.drain();
+        if !lost {
+            tracing::info!("stopping: no new connections, requests under way are answered");
+        }
         notify.stopping();
     };
     let served = server.serve(Current::new(gateway.service()), until_stopped).await;
@@ -150,12 +154,7 @@ async fn serve(
 async fn attend(gateway: &Gateway, stop: &mut Stop, reloads: &mut Reloads, notify: &Notify) -> bool {
     loop {
         tokio::select! {
-            () = stop.asked() => {
-                // Before it is said: whoever reads that may look at once whether we are still ready.
-                gateway.drain();
-                tracing::info!("stopping: no new connections, requests under way are answered");
-                return false;
-            }
+            () = stop.asked() => return false,
             why = gateway.failed() => {
                 tracing::error!(%why, "the store has failed: stopping");
                 return true;
