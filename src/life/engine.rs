@@ -5,7 +5,7 @@ use crate::{
     outbox::{Fate, Next, Outbox, Waiting},
     reload::Reload,
     resting::Resting,
-    settle::refuse_stopped,
+    settle::{Waits, refuse_stopped},
 };
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -36,9 +36,7 @@ pub(crate) enum Origin<C, R> {
 #[derive(Debug)]
 pub(crate) struct Committing<C, R> {
     pub(crate) origins: Vec<Origin<C, R>>,
-    pub(crate) since: Millis,
-    /// It takes too long: its clients were told so.
-    pub(crate) stalled: bool,
+    pub(crate) waits: Waits,
 }
 
 /// The engine: all decisions about tasks, none about how they are carried out.
@@ -174,7 +172,7 @@ impl<C, R> Engine<C, R> {
         self.progress.clear();
         self.urgent = !self.queued.is_empty();
         self.lazy_due = None;
-        self.committing = Some(Committing { origins, since: now, stalled: false });
+        self.committing = Some(Committing { origins, waits: Waits::begin(now, self.limits.store_patience) });
         effects.push(Effect::Commit(writes));
     }
 
@@ -185,8 +183,7 @@ impl<C, R> Engine<C, R> {
         }
         let held = self.held.front().map(|(until, ..)| *until);
         let store = match &self.committing {
-            Some(committing) if committing.stalled => None,
-            Some(committing) => Some(committing.since + self.limits.store_patience),
+            Some(committing) => committing.waits.until(),
             None if self.reload.is_under_way() => None,
             None => [self.lazy_due, self.reload.due(), self.resting.due()].into_iter().flatten().min(),
         };
@@ -203,7 +200,7 @@ impl<C, R> Engine<C, R> {
         self.held.iter_mut().for_each(|(until, ..)| *until -= back);
         self.lazy_due = self.lazy_due.map(|due| due - back);
         if let Some(committing) = &mut self.committing {
-            committing.since -= back;
+            committing.waits.clock_set_back(back);
         }
         self.reload.clock_set_back(back);
         self.resting.clock_set_back(back);

@@ -10,6 +10,51 @@ use uuid::Uuid;
 
 const FAILED: &str = "the store has failed";
 
+/// How clients wait for a commit. In two parts: where the process stood still, or the clock was set forward, the first is
+/// over at once, and the store still has the second to be heard in.
+#[derive(Debug)]
+pub(crate) enum Waits {
+    /// Until then, and then for [`LAST_LOOK`].
+    Patiently(Millis),
+    /// Until then.
+    Once(Millis),
+    /// It takes too long: its clients were told so.
+    NoLonger,
+}
+
+/// The second part of the wait for a commit.
+const LAST_LOOK: Millis = 1_000;
+
+impl Waits {
+    pub(crate) fn begin(now: Millis, patience: Millis) -> Self {
+        Self::Patiently(now + patience - LAST_LOOK)
+    }
+
+    pub(crate) fn until(&self) -> Option<Millis> {
+        match self {
+            Self::Patiently(until) | Self::Once(until) => Some(*until),
+            Self::NoLonger => None,
+        }
+    }
+
+    pub(crate) fn clock_set_back(&mut self, back: Millis) {
+        match self {
+            Self::Patiently(until) | Self::Once(until) => *until -= back,
+            Self::NoLonger => {}
+        }
+    }
+
+    /// Goes on to what follows if the time is over; `true` if that is [`Waits::NoLonger`] now.
+    fn give_up(&mut self, now: Millis) -> bool {
+        match *self {
+            Self::Patiently(until) if until <= now => *self = Self::Once(now + LAST_LOOK),
+            Self::Once(until) if until <= now => *self = Self::NoLonger,
+            _ => {}
+        }
+        matches!(self, Self::NoLonger)
+    }
+}
+
 impl<C, R> Engine<C, R> {
     pub(crate) fn committed(
         &mut self,
@@ -83,11 +128,10 @@ impl<C, R> Engine<C, R> {
     /// of what waits behind it will be written.
     pub(crate) fn give_up_waiting(&mut self, now: Millis, effects: &mut Vec<Effect<C, R>>) {
         const SLOW: &str = "the store does not answer";
-        let Some(committing) = self.committing.as_mut().filter(|it| now >= it.since + self.limits.store_patience)
-        else {
+        let Some(committing) = self.committing.as_mut() else { return };
+        if !committing.waits.give_up(now) {
             return;
-        };
-        committing.stalled = true;
+        }
         for origin in &mut committing.origins {
             if let Origin::Submit(client, ..) | Origin::Cancel(client) = origin
                 && let Some(client) = client.take()

@@ -220,6 +220,8 @@ fn nobody_waits_long_for_a_commit_that_does_not_end() {
     let effects = run(&mut engine, 0, [ask(1)]);
     run(&mut engine, 10, [ask(2), Input::Cancel(3, Uuid::nil(), Arc::from("s"))]);
     let patience = Limits::default().store_patience;
+    let last_look = engine.next_tick().unwrap();
+    assert!(last_look < patience && run(&mut engine, last_look, [Input::Tick]).is_empty());
     assert_eq!(engine.next_tick(), Some(patience));
     let told = run(&mut engine, patience, [Input::Tick]);
     assert!(matches!(
@@ -237,4 +239,16 @@ fn nobody_waits_long_for_a_commit_that_does_not_end() {
     let effects = run(&mut engine, patience + 2, [written(commit(&effects))]);
     assert!(matches!(effects.as_slice(), [Effect::Publish(_)]), "{effects:?}");
     assert_eq!(engine.outbox_len(), 1);
+}
+
+/// The process was stopped, or the clock set forward: the store has had no time to answer.
+#[test]
+fn a_commit_is_waited_for_after_a_time_in_which_nothing_could_be_heard() {
+    let mut engine = engine();
+    let effects = run(&mut engine, 0, [ask(1)]);
+    let late = 100 * Limits::default().store_patience;
+    assert!(run(&mut engine, late, [Input::Tick]).is_empty(), "nobody is told that it takes too long");
+    let told = run(&mut engine, late + 1, [ask(2), written(commit(&effects))]);
+    assert!(told.iter().any(|effect| matches!(effect, Effect::Answer(1, Answer::Accepted(_)))), "{told:?}");
+    assert!(!told.iter().any(|effect| matches!(effect, Effect::Answer(2, Answer::NotWritten(_)))), "{told:?}");
 }

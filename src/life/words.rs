@@ -23,7 +23,7 @@ pub struct Limits {
     pub patience: Millis,
     /// How long a write that nobody waits for may wait for company.
     pub lazy: Millis,
-    /// How long clients wait for a commit that does not end.
+    /// How long clients wait for a commit that does not end; a second of it from when that was looked at.
     pub store_patience: Millis,
     /// The store itself is the queue (embedded broker): nothing is published, workers claim.
     pub store_is_queue: bool,
