@@ -74,6 +74,7 @@ async fn slots(shared: Arc<Shared>, name: Arc<str>, alarm: Arc<Alarm>) {
             permit
         };
         let permit = tokio::select! {
+            biased; // what is claimed after the end would count as an attempt
             () = shared.closing.cancelled() => return,
             _ = reloads.changed() => {
                 // `due` may have been waited for already, and forgets what it told.
