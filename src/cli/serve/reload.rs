@@ -9,7 +9,10 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, sleep_until},
+};
 
 /// How often a watched file is looked at. A change counts once it has stayed for as long: editors write in pieces.
 const LOOK: Duration = Duration::from_secs(1);
@@ -25,6 +28,9 @@ pub(super) struct Reloads {
 struct Watched {
     file: PathBuf,
     known: Mark,
+    /// How it was when it was last looked at, if that was something new.
+    new: Option<Mark>,
+    next_look: Instant,
 }
 
 /// Tells whether a file is still the same.
@@ -42,7 +48,8 @@ impl Reloads {
 
     /// Looks at this file from now on.
     pub(super) fn watch(&mut self, file: &Path) {
-        self.watched = Some(Watched { file: file.to_owned(), known: mark(file) });
+        let next_look = Instant::now() + LOOK;
+        self.watched = Some(Watched { file: file.to_owned(), known: mark(file), new: None, next_look });
     }
 
     /// Resolves when there is a reason to read the configuration again. May be dropped while it waits.
@@ -96,20 +103,42 @@ fn refused(faults: &Faults) -> String {
     format!("serving; the last configuration was refused: {count} fault(s), see the log")
 }
 
-/// Resolves when the file has changed and stays so.
+/// Resolves when the file has changed and stays so. May be dropped while it waits, and goes on where it was.
 async fn changed(watched: &mut Option<Watched>) {
     let Some(watched) = watched else { return std::future::pending().await };
     loop {
-        tokio::time::sleep(LOOK).await;
-        let new = mark(&watched.file);
-        // A file that is away is being replaced.
-        if new == watched.known || new.is_none() {
-            continue;
-        }
-        tokio::time::sleep(LOOK).await;
-        if mark(&watched.file) == new {
-            watched.known = new;
+        sleep_until(watched.next_look).await;
+        watched.next_look = Instant::now() + LOOK;
+        let found = mark(&watched.file);
+        if watched.new.take() == Some(found) {
+            watched.known = found;
             return;
         }
+        // A file that is away is being replaced.
+        watched.new = Some(found).filter(|found| found.is_some() && *found != watched.known);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::timeout;
+
+    /// As beside a watchdog: each sign of life interrupts the wait.
+    #[tokio::test(start_paused = true)]
+    async fn a_change_is_noticed_by_waits_that_are_shorter_than_a_look() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let known = mark(file.path());
+        let mut watched =
+            Some(Watched { file: file.path().to_owned(), known, new: None, next_look: Instant::now() + LOOK });
+        let mut changes = 0;
+        for round in 0..100 {
+            if round == 20 {
+                std::fs::write(file.path(), "new").unwrap();
+            }
+            changes += u32::from(timeout(LOOK / 5, changed(&mut watched)).await.is_ok());
+            assert!(round >= 20 || changes == 0);
+        }
+        assert_eq!(changes, 1);
     }
 }
