@@ -2,7 +2,7 @@
 
 use crate::{
     OPEN, STUB,
-    proxy::{Mount, Nginx, Port},
+    proxy::{Mount, Nginx},
     support::*,
 };
 use serde_json::Value;
@@ -107,7 +107,7 @@ fn a_server_of_its_own_speaks_tls() {
 #[test]
 fn what_nginx_refuses_looks_as_what_we_refuse() {
     // The port stays its own when it is gone.
-    let port = Port::new();
+    let port = Port::hold();
     let gateway = Gateway::start_at(&[OPEN, STUB, PAGES].concat(), port.address());
     let nginx = Nginx::start(Mount::Prefix, [port.address(), port.address()]);
     let url = format!("{}/gateway", nginx.url());

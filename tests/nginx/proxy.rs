@@ -1,7 +1,9 @@
 //! An NGINX of a test's own.
 
-use crate::{rabbit::run, support::PATIENCE};
-use socket2::{Domain, Socket, Type};
+use crate::{
+    rabbit::run,
+    support::{PATIENCE, Port},
+};
 use std::{
     fs,
     net::SocketAddr,
@@ -28,35 +30,14 @@ pub(crate) struct Nginx {
     ports: [Port; 2],
 }
 
-/// A port of 127.0.0.1 that nobody is given by accident as long as this lives. It is bound, so that the system gives it
-/// to nobody else, and nobody listens there; a server that names it (with `SO_REUSEADDR`) may, again and again.
-pub(crate) struct Port {
-    number: u16,
-    _bound: Socket,
-}
-
-impl Port {
-    pub(crate) fn new() -> Self {
-        let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        bound.set_reuse_address(true).unwrap();
-        bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-        let number = bound.local_addr().unwrap().as_socket().unwrap().port();
-        Self { number, _bound: bound }
-    }
-
-    pub(crate) fn address(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.number).into()
-    }
-}
-
 impl Nginx {
     /// In front of these two.
     pub(crate) fn start(mount: Mount, gateways: [SocketAddr; 2]) -> Self {
         let directory = TempDir::with_prefix("sg-test-nginx-").unwrap();
         let here = directory.path();
         control("certificate", here);
-        let ports = [Port::new(), Port::new()];
-        let numbers = ports.each_ref().map(|port| port.number);
+        let ports = [Port::hold(), Port::hold()];
+        let numbers = ports.each_ref().map(|port| port.address().port());
         let used = if mount == Mount::Root { 2 } else { 1 };
         write_configuration(here, mount, gateways, numbers);
         let told: String = numbers[..used].iter().map(|port| format!("{port}\n")).collect();
@@ -77,7 +58,7 @@ impl Nginx {
 
     /// `https://localhost:PORT`
     pub(crate) fn tls_url(&self) -> String {
-        format!("https://localhost:{}", self.ports[1].number)
+        format!("https://localhost:{}", self.ports[1].address().port())
     }
 
     /// The log of requests, once it holds `text`.

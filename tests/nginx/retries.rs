@@ -2,7 +2,7 @@
 
 use crate::{
     OPEN, STUB,
-    proxy::{Mount, Nginx, Port},
+    proxy::{Mount, Nginx},
     support::*,
 };
 use std::{
@@ -79,7 +79,7 @@ fn a_submission_is_never_sent_twice_unless_its_key_makes_it_one() {
 #[test]
 fn a_gateway_that_is_down_costs_no_submission() {
     let gateway = Gateway::start(&[OPEN, STUB].concat());
-    let down = Port::new();
+    let down = Port::hold();
     let nginx = Nginx::start(Mount::Prefix, [down.address(), gateway.address()]);
     let url = format!("{}/gateway/stub/annotate", nginx.url());
     for _ in 0..20 {

@@ -4,7 +4,7 @@ use crate::{
     OPEN,
     celery::Worker,
     postgres::Postgres,
-    proxy::{Mount, Nginx, Port},
+    proxy::{Mount, Nginx},
     rabbit::Rabbit,
     support::*,
 };
@@ -20,13 +20,13 @@ const SUBMITTING: usize = 4;
 /// Clients that ask.
 const ASKING: usize = 2;
 
-fn gateway(store: &Postgres, broker: &Rabbit, queue: &str, port: &Port) -> Gateway {
+fn gateway(store: &Postgres, broker: &Rabbit, queue: &str) -> Gateway {
     let toml = format!(
         "{OPEN}[broker]\nurl = \"{}\"\n[store]\nurl = \"{}\"\n[services.echo]\nqueue = \"{queue}\"\nrequires_document = false\n",
         broker.url(),
         store.url()
     );
-    let gateway = Gateway::start_at(&toml, port.address());
+    let gateway = Gateway::start(&toml);
     ready(&gateway);
     gateway
 }
@@ -40,8 +40,7 @@ fn no_request_fails_while_gateways_are_restarted() {
     let (store, broker, directory) =
         (Postgres::shared(), Rabbit::shared(), TempDir::with_prefix("sg-test-rolling-").unwrap());
     let queue = format!("sg-test.rolling.{}", uuid::Uuid::now_v7());
-    let ports = [Port::new(), Port::new()];
-    let mut gateways = ports.each_ref().map(|port| gateway(&store, &broker, &queue, port));
+    let mut gateways = [gateway(&store, &broker, &queue), gateway(&store, &broker, &queue)];
     let _worker = Worker::start(&broker, &queue, directory.path(), &["--concurrency=2"]);
     let nginx = Nginx::start(Mount::Prefix, gateways.each_ref().map(Gateway::address));
     let url = format!("{}/gateway/echo", nginx.url());
