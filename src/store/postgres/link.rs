@@ -18,8 +18,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The first pause between two attempts, doubled up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(3);
-/// How long a start gives a connection to come, or to be known as ended, before it looks again.
-const LOOK: Duration = Duration::from_millis(100);
+/// How long a server that ends a connection may take from saying so to ending it.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// What each session is told. Somebody else's locks, or a process of ours that was stopped in the middle of a
 /// transaction, must not hold up the others; and a commit is durable, whatever the server's default is.
 const SETTINGS: &str = "
@@ -38,7 +38,7 @@ pub(super) struct Opened {
 impl Opened {
     /// After an error: is that because the connection has ended? A server that ends it may say so first.
     pub(super) async fn is_lost(&self) -> bool {
-        timeout(LOOK, self.closed.cancelled()).await.is_ok()
+        timeout(LAST_WORDS, self.closed.cancelled()).await.is_ok()
     }
 }
 
@@ -199,14 +199,13 @@ impl<S: Statements> Link<S> {
     /// Waits for the connection, as a start does: up to the deadline for a server that is away or takes its time, and no
     /// longer for one that says no.
     pub(super) async fn by(&self, deadline: Instant) -> Result<(), Arc<str>> {
-        loop {
-            let Err(why) = self.session().await else { return Ok(()) };
-            let is_final = matches!(&*self.0.borrow(), State::Down { is_final: true, .. });
-            if is_final || Instant::now() >= deadline {
-                return Err(why);
-            }
-            sleep(LOOK).await;
-        }
+        let mut state = self.0.clone();
+        let settled = state.wait_for(|state| match state {
+            State::Up(session) => !session.opened.closed.is_cancelled(),
+            State::Down { is_final, .. } => *is_final,
+        });
+        let _ = timeout_at(deadline, settled).await;
+        self.fault().map_or(Ok(()), Err)
     }
 
     /// The connection, however long that takes.
