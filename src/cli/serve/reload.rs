@@ -33,6 +33,12 @@ struct Watched {
     next_look: Instant,
 }
 
+impl Watched {
+    fn new(file: &Path) -> Self {
+        Self { file: file.to_owned(), known: mark(file), new: None, next_look: Instant::now() + LOOK }
+    }
+}
+
 /// Tells whether a file is still the same.
 type Mark = Option<(SystemTime, u64, u64)>;
 
@@ -48,8 +54,7 @@ impl Reloads {
 
     /// Looks at this file from now on.
     pub(super) fn watch(&mut self, file: &Path) {
-        let next_look = Instant::now() + LOOK;
-        self.watched = Some(Watched { file: file.to_owned(), known: mark(file), new: None, next_look });
+        self.watched = Some(Watched::new(file));
     }
 
     /// Resolves when there is a reason to read the configuration again. May be dropped while it waits.
@@ -128,9 +133,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_change_is_noticed_by_waits_that_are_shorter_than_a_look() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let known = mark(file.path());
-        let mut watched =
-            Some(Watched { file: file.path().to_owned(), known, new: None, next_look: Instant::now() + LOOK });
+        let mut watched = Some(Watched::new(file.path()));
         let mut changes = 0;
         for round in 0..100 {
             if round == 20 {
